@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training recipe of the official CIFAR ResNet.
+
+Deviation: Keras's SGD scales each gradient by the learning rate as it enters the
+velocity, the official `MomentumOptimizer` as it leaves; the two agree while the rate is
+constant and differ for about ten steps after each drop.
+"""
+
+import keras
+
+BATCH_SIZE = 128
+TRAIN_EPOCHS = 250
+LEARNING_RATE = 0.1
+MOMENTUM = 0.9
+WEIGHT_DECAY = 2e-4  # in the loss: 1/2 * 2e-4 * sum of squares of all trainable variables
+GRADIENT_CLIP = 1.0  # by value, after the sum over replicas
+BATCH_NORM_MOMENTUM = 0.997
+BATCH_NORM_EPSILON = 1e-5
+
+# The rate drops after 100, 150 and 200 of 250 epochs, whatever the length of the run.
+DROP_EPOCHS = (100, 150, 200)
+RATES = (1.0, 0.1, 0.01, 0.001)
+
+
+def learning_rate_schedule(initial_learning_rate, total_steps):
+    """Piecewise constant schedule of the official recipe, as fractions of the run.
+
+    Args:
+        initial_learning_rate: Float, the rate of the first 2/5 of the run.
+        total_steps: Int, optimizer steps in the whole run.
+
+    Returns:
+        A `keras.optimizers.schedules.PiecewiseConstantDecay`. As in the official code,
+        the step at a boundary itself still has the earlier rate.
+
+    Raises:
+        ValueError: If `total_steps` is not positive.
+    """
+    if total_steps < 1:
+        raise ValueError(
+            "`total_steps` must be a positive number of optimizer steps. "
+            f"Received: total_steps={total_steps}"
+        )
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        boundaries=[total_steps * epoch // TRAIN_EPOCHS for epoch in DROP_EPOCHS],
+        values=[initial_learning_rate * rate for rate in RATES],
+    )
+
+
+def optimizer(initial_learning_rate=LEARNING_RATE, total_steps=None, momentum=MOMENTUM):
+    """SGD with momentum on the official schedule.
+
+    Args:
+        initial_learning_rate: Float.
+        total_steps: Int, optimizer steps in the whole run, or None for a constant rate.
+        momentum: Float in [0, 1).
+
+    Returns:
+        A `keras.optimizers.SGD`.
+    """
+    rate = initial_learning_rate
+    if total_steps is not None:
+        rate = learning_rate_schedule(initial_learning_rate, total_steps)
+    return keras.optimizers.SGD(rate, momentum=momentum)

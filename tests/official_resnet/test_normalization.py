@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fused layer against Keras's own: outputs, gradients, moving statistics."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepncm_tf import replicas
+from official_resnet import BatchNormalization
+
+SHAPE = (5, 3, 2, 4)
+EPSILONS = {"float32": 1e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-3}
+
+
+def pair(**kwargs):
+    layers = keras.layers.BatchNormalization(**kwargs), BatchNormalization(**kwargs)
+    rng = np.random.default_rng(1)
+    values = rng.uniform(0.5, 2, size=(4, 4))
+    for layer in layers:
+        layer.build((None, None, None, 4))
+        for variable, value in zip(layer.variables, values, strict=False):
+            variable.assign(value)
+    return layers
+
+
+def outcome(layer, x, training):
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=training)
+        loss = tf.reduce_sum(tf.sin(tf.cast(y, tf.float32)))
+    gradients = tape.gradient(loss, [x, *(v.value for v in layer.trainable_variables)])
+    return y, *gradients, *layer.non_trainable_variables
+
+
+def assert_equal_layers(layers, x, training, tolerance):
+    kept, fused = (outcome(layer, x, training) for layer in layers)
+    assert len(kept) == len(fused)
+    for expected, actual in zip(kept, fused, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(actual, "float32"),
+            np.asarray(expected, "float32"),
+            rtol=tolerance,
+            atol=tolerance,
+        )
+
+
+def images(shape=SHAPE):
+    return np.random.default_rng(0).normal(1, 2, size=shape).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def fused_calls(monkeypatch):
+    """Counts the calls of the kernel, so that no test passes by falling back."""
+    calls = []
+    kernel = tf.raw_ops.FusedBatchNormV3
+    monkeypatch.setattr(
+        tf.raw_ops, "FusedBatchNormV3", lambda **kw: calls.append(1) or kernel(**kw)
+    )
+    return calls
+
+
+@pytest.mark.parametrize("policy", EPSILONS)
+@pytest.mark.parametrize("training", [True, False])
+def test_equal_to_keras(policy, training, fused_calls):
+    layers = pair(momentum=0.9, epsilon=1e-5, dtype=policy)
+    assert_equal_layers(layers, images(), training, EPSILONS[policy])
+    assert fused_calls
+
+
+@pytest.mark.parametrize("kwargs", [{"center": False}, {"scale": False}, {"axis": 3}])
+def test_arguments(kwargs, fused_calls):
+    layers = pair(momentum=0.5, **kwargs)
+    assert_equal_layers(layers, images(), True, 1e-5)
+    assert fused_calls
+
+
+def test_one_value_per_channel(fused_calls):
+    layers = pair(momentum=0.5)
+    assert_equal_layers(layers, images((1, 1, 1, 4)), True, 1e-5)
+    assert fused_calls
+
+
+def test_no_value_keeps_the_statistics(fused_calls):
+    _, layer = pair(momentum=0.5)
+    before = [v.numpy() for v in layer.non_trainable_variables]
+    _, *gradients = outcome(layer, images((0, 3, 2, 4)), True)[:-2]
+    for variable, value in zip(layer.non_trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert fused_calls
+
+
+def test_frozen_layer_is_in_inference_mode():
+    layers = pair(momentum=0.5)
+    for layer in layers:
+        layer.trainable = False
+    x = images()
+    kept, fused = (layer(x, training=True) for layer in layers)
+    np.testing.assert_allclose(fused, kept, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(layers[1].moving_mean, layers[0].moving_mean)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "shape"),
+    [
+        ({"axis": 1}, (5, 4, 2, 4)),
+        ({"dtype": "float64"}, SHAPE),
+        ({}, (5, 4)),
+        ({"renorm": True}, SHAPE),
+    ],
+)
+def test_falls_back(kwargs, shape, fused_calls):
+    kept = keras.layers.BatchNormalization(**kwargs)
+    fused = BatchNormalization(**kwargs)
+    x = images(shape)
+    np.testing.assert_array_equal(fused(x, training=True), kept(x, training=True))
+    assert not fused_calls
+
+
+def test_falls_back_for_replicas(fused_calls):
+    strategy = replicas.get_strategy("mirrored", 2)
+    with strategy.scope():
+        layer = BatchNormalization(momentum=0.0, synchronized=True)
+        layer.build((None, 3, 2, 4))
+    x = images((8, 3, 2, 4))
+    shares = strategy.experimental_distribute_values_from_function(
+        lambda context: x[context.replica_id_in_sync_group :: 2]
+    )
+    strategy.run(lambda share: layer(share, training=True), args=(shares,))
+    np.testing.assert_allclose(
+        layer.moving_mean.numpy(), x.mean(axis=(0, 1, 2)), rtol=1e-5, atol=1e-5
+    )
+    assert not fused_calls
+
+
+def test_config_and_variables_are_those_of_keras():
+    kept, fused = pair(momentum=0.9, name="norm")
+    assert fused.get_config() == kept.get_config()
+    assert [v.name for v in fused.variables] == [v.name for v in kept.variables]
+    fused.set_weights(kept.get_weights())
+    again = keras.layers.deserialize(keras.layers.serialize(fused))
+    assert type(again) is BatchNormalization
