@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the class-mean methods share: logits, and an update from class sums."""
+
+from keras import ops
+
+from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
+from deepncm_tf.metrics import RelativeMeanDistance
+
+
+class ClassMeans(Classifier):
+    """Base class of the methods with one mean per class.
+
+    The logit of class c for feature x is -||x - m_c||^2.
+
+    During training a class that has had no sample has its mean at the origin and competes
+    like any other. During inference it is never predicted: its logit is -1e9.
+
+    A subclass has a property `means`, a variable `count`, and `next_state`.
+
+    Args:
+        num_classes: Int, number of classes C.
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Call arguments:
+        features: `(batch, ..., d)`.
+        index: Ignored.
+        training: Bool, whether classes without a sample compete.
+
+    Output shape:
+        `(batch, ..., num_classes)`.
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(num_classes, **kwargs)
+        self.rmd = RelativeMeanDistance(dtype=self.state_dtype)
+
+    def build(self, features_shape):
+        self.count = self.add_state("count", (self.num_classes,))
+
+    def call(self, features, index=None, training=False):
+        logits = negative_squared_distances(
+            ops.cast(features, self.state_dtype), self.means
+        )
+        if training:
+            return logits
+        return ops.where(self.seen(), logits, ops.cast(UNSEEN_LOGIT, logits.dtype))
+
+    def update(self, features, labels, index=None, sample_weight=None, where=None):
+        sums, counts = self.class_sums(features, labels, sample_weight)
+        # All of the new state is computed before any of it is assigned.
+        for variable, value in list(self.next_state(sums, counts)):
+            if where is not None:
+                value = ops.where(where, value, ops.convert_to_tensor(variable))
+            variable.assign(value)
+
+    def next_state(self, sums, counts):
+        """The state after a batch.
+
+        Args:
+            sums: `(num_classes, d)`, S_c of the global batch.
+            counts: `(num_classes,)`, n_c of the global batch.
+
+        Returns:
+            Pairs of a variable and its new value.
+        """
+        raise NotImplementedError
+
+    def update_metrics(self, features, labels, sample_weight=None):
+        self.rmd.update_state(
+            *self.class_sums(features, labels, sample_weight), means=self.means
+        )
+
+    def seen(self):
+        return self.counts > 0
+
+    @property
+    def means(self):
+        """The class means, `(num_classes, d)`; at the origin without a sample."""
+        raise NotImplementedError
+
+    @property
+    def counts(self):
+        """The weight of the samples behind each mean, `(num_classes,)`."""
+        return ops.convert_to_tensor(self.count)
+
+
+def negative_squared_distances(features, means):
+    """-||x - m_c||^2, expanded so that the work is one matrix product.
+
+    Args:
+        features: `(..., d)`.
+        means: `(num_classes, d)`.
+
+    Returns:
+        `(..., num_classes)`.
+    """
+    products = ops.matmul(features, ops.transpose(means))  # (..., C)
+    norms = ops.sum(ops.square(features), axis=-1, keepdims=True)  # (..., 1)
+    return 2.0 * products - norms - ops.sum(ops.square(means), axis=-1)

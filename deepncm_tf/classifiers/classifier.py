@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of all classifiers: features in, class logits out, state follows the samples."""
+
+import keras
+from keras import ops
+
+from deepncm_tf import replicas
+
+# The logit, at inference, of a class that has had no sample. Large enough never to win,
+# finite so that losses and averages stay finite.
+UNSEEN_LOGIT = -1e9
+
+
+class Classifier(keras.layers.Layer):
+    """Base class of the classifiers.
+
+    A classifier is a layer from features to class logits. Training moves its state in
+    `update`, which is called once per step, after the loss has been computed with the
+    state of before the step; no gradient flows through it. State and logits are float32
+    or wider under every dtype policy, and the state is the same on every replica.
+
+    A subclass implements `build` and `call`, and `update` where it has a state.
+
+    Args:
+        num_classes: Int, number of classes C.
+        **kwargs: Those of `keras.layers.Layer`, such as `name` and `dtype`.
+
+    Call arguments:
+        features: `(batch, d)`, or `(batch, ..., d)` with more leading axes for dense
+            prediction.
+        index: `(batch,)` integers, the samples' rows in a bank; ignored by methods that
+            keep no bank.
+        training: Bool.
+
+    Output shape:
+        `(batch, ..., num_classes)`, float32 or wider.
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        # Features come as they are and are cast up, never down to the compute dtype.
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(
+                "`num_classes` must be a positive integer. "
+                f"Received: num_classes={num_classes!r}"
+            )
+        self.num_classes = num_classes
+
+    def compute_output_shape(self, features_shape):
+        return (*features_shape[:-1], self.num_classes)
+
+    def compute_output_spec(self, features, index=None, training=False):
+        return keras.KerasTensor(
+            self.compute_output_shape(features.shape), dtype=self.state_dtype
+        )
+
+    def call(self, features, index=None, training=False):
+        raise NotImplementedError
+
+    def update(self, features, labels, index=None, sample_weight=None, where=None):
+        """Moves the state by one (global) batch.
+
+        Args:
+            features: `(batch, ..., d)`, the features that gave the loss.
+            labels: Integers `(batch, ...)` or `(batch, ..., 1)`, or class weights
+                (one-hot or soft labels) `(batch, ..., num_classes)`. A sample whose
+                integer label is outside 0..num_classes-1 takes no part.
+            index: `(batch,)` integers, the samples' rows in a bank.
+            sample_weight: `(batch,)` or `(batch, ...)`, or None for ones.
+            where: Scalar bool tensor; where it is False the state keeps its value, as
+                in a step that is skipped for an overflow. None means True.
+        """
+
+    def update_metrics(self, features, labels, sample_weight=None):
+        """Updates the metrics that this method keeps, with the state as it is."""
+
+    def seen(self):
+        """Which classes can be predicted: `(num_classes,)` bools, or None for all."""
+        return
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+    @property
+    def state_dtype(self):
+        """Dtype of state and logits: the variable dtype, but never below float32."""
+        return keras.backend.result_type(self.variable_dtype, "float32")
+
+    def add_state(self, name, shape, dtype=None, initializer="zeros"):
+        """Adds a non-trainable variable that every replica holds alike.
+
+        The state is assigned from all-reduced values, so that any replica's value is the
+        value; taking the first one's makes the copies equal to the bit.
+        """
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype=dtype or self.state_dtype,
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def class_sums(self, features, labels, sample_weight=None):
+        """Sums the features of each class over the global batch.
+
+        Args:
+            features, labels, sample_weight: As in `update`.
+
+        Returns:
+            `(sums, counts)`: `(num_classes, d)`, S_c = sum of w x over the samples of
+            class c, and `(num_classes,)`, n_c = sum of w; soft labels count by their share.
+        """
+        features = ops.stop_gradient(ops.cast(features, self.state_dtype))
+        if not self.built:
+            self.build(tuple(features.shape))
+        weights = self.class_weights(labels, len(features.shape), sample_weight)
+        weights = ops.reshape(weights, (-1, self.num_classes))  # (n, C)
+        features = ops.reshape(features, (-1, features.shape[-1]))  # (n, d)
+        sums = ops.matmul(ops.transpose(weights), features)  # (C, d)
+        return replicas.all_reduce_sum([sums, ops.sum(weights, axis=0)])
+
+    def class_weights(self, labels, rank, sample_weight=None):
+        """Weight of each sample in each class: `(batch, ..., num_classes)`.
+
+        Args:
+            labels, sample_weight: As in `update`.
+            rank: Int, number of axes of the features.
+        """
+        labels = ops.convert_to_tensor(labels)
+        if len(labels.shape) == rank and labels.shape[-1] == self.num_classes != 1:
+            weights = ops.cast(labels, self.state_dtype)
+        else:
+            if len(labels.shape) == rank and labels.shape[-1] == 1:
+                labels = ops.squeeze(labels, axis=-1)
+            if len(labels.shape) != rank - 1:
+                raise ValueError(
+                    "`labels` must be integers with one axis less than the features, or "
+                    f"weights of {self.num_classes} classes in their last axis. Received: "
+                    f"labels of shape {tuple(labels.shape)} for features with {rank} axes"
+                )
+            weights = ops.one_hot(
+                ops.cast(labels, "int32"), self.num_classes, dtype=self.state_dtype
+            )
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.state_dtype)
+            while len(sample_weight.shape) < rank:
+                sample_weight = ops.expand_dims(sample_weight, axis=-1)
+            weights = weights * sample_weight
+        return weights

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Online class means: the mean of all features since the beginning."""
+
+import keras
+from keras import ops
+
+from deepncm_tf.classifiers.class_means import ClassMeans
+
+
+@keras.saving.register_keras_serializable(package="deepncm_tf")
+class OnlineMean(ClassMeans):
+    """Nearest-mean classifier with the running mean of all samples so far.
+
+    Non-trainable variables: `total` `(num_classes, d)` and `count` `(num_classes,)`.
+
+    After each training step, with S_c the (weighted) sum of the batch's features of
+    class c and n_c its number of samples,
+
+        total_c <- total_c + S_c,   count_c <- count_c + n_c,   m_c = total_c / count_c.
+
+    Logits are -||x - m_c||^2, with the means of before the step.
+
+    Args:
+        num_classes: Int, number of classes C.
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Call arguments:
+        features: `(batch, ..., d)`.
+        index: Ignored.
+        training: Bool, whether classes without a sample compete.
+
+    Output shape:
+        `(batch, ..., num_classes)`.
+
+    Reference:
+        - Guerriero, Caputo, Mensink, "DeepNCM: Deep Nearest Class Mean Classifiers",
+          ICLR workshop 2018, section 2.
+
+    Example:
+        >>> classifier = OnlineMean(num_classes=2)
+        >>> logits = classifier(keras.ops.ones((1, 3)))
+        >>> classifier.update(keras.ops.ones((2, 3)), [1, 1])
+        >>> [float(count) for count in classifier.counts]
+        [0.0, 2.0]
+    """
+
+    def build(self, features_shape):
+        super().build(features_shape)
+        self.total = self.add_state("total", (self.num_classes, features_shape[-1]))
+
+    def next_state(self, sums, counts):
+        yield self.total, ops.convert_to_tensor(self.total) + sums
+        yield self.count, self.counts + counts
+
+    @property
+    def means(self):
+        total = ops.convert_to_tensor(self.total)
+        return ops.divide_no_nan(total, self.counts[:, None])

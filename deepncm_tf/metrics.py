@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of nearest-mean classification."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="deepncm_tf")
+class RelativeMeanDistance(keras.metrics.Metric):
+    """How far the class means are from the means of the batch.
+
+    For each batch, over the classes c that are in it,
+
+        rmd = average of ||S_c / n_c - m_c||^2 / ||S_c / n_c||^2
+
+    with S_c the sum and n_c the number of the samples of class c, and m_c the class mean
+    of before the batch. The result is the average over batches. 0 means that the class
+    means follow the features exactly; 1 is what means at the origin give.
+
+    Args:
+        name: String, name of the metric.
+        dtype: Dtype of the metric's state.
+
+    Deviations:
+        The official code divides a `(C,)` by a `(C, 1)` and so averages over all pairs of
+        classes; this is the distance that the paper defines (section 3.2).
+
+    Example:
+        >>> metric = RelativeMeanDistance()
+        >>> metric.update_state([[2.0, 0.0]], [1.0], means=[[1.0, 0.0]])
+        >>> float(metric.result())
+        0.25
+    """
+
+    def __init__(self, name="rmd", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self._direction = "down"
+        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
+        self.count = self.add_variable(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, class_sums, class_counts, means):
+        """Adds one batch.
+
+        Args:
+            class_sums: `(num_classes, d)`, sum of the batch's features of each class;
+                with replicas, of the global batch.
+            class_counts: `(num_classes,)`, number of samples behind each sum.
+            means: `(num_classes, d)`, class means of before the batch.
+        """
+        class_sums = ops.convert_to_tensor(class_sums, dtype=self.dtype)
+        class_counts = ops.convert_to_tensor(class_counts, dtype=self.dtype)
+        means = ops.convert_to_tensor(means, dtype=self.dtype)
+
+        batch_means = ops.divide_no_nan(class_sums, class_counts[:, None])  # (C, d)
+        distances = ops.sum(ops.square(batch_means - means), axis=-1)  # (C,)
+        norms = ops.sum(ops.square(batch_means), axis=-1)
+        present = ops.cast(class_counts > 0, self.dtype)
+        num_present = ops.sum(present)
+        total = ops.sum(present * ops.divide_no_nan(distances, norms))
+        self.total.assign(self.total + ops.divide_no_nan(total, num_present))
+        self.count.assign(self.count + ops.cast(num_present > 0, self.dtype))
+
+    def result(self):
+        return ops.divide_no_nan(self.total, self.count)
