@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches for training and evaluation, as `tf.data` pipelines over arrays in memory.
+
+What a training sample looks like, and where it comes in the epoch, is a function of
+(seed, epoch, position) alone: runs can be repeated, resumed at any epoch, and spread over
+replicas, each of which gets its slice of the same global batch.
+"""
+
+import tensorflow as tf
+
+from deepncm_tf import replicas
+
+PADDING = 4
+
+
+def steps_per_epoch(num_samples, batch_size):
+    """Number of batches, the last of which may be partial."""
+    return -(-num_samples // batch_size)
+
+
+def standardize(images):
+    """Scales each image to mean 0 and variance 1, as the published recipe does.
+
+    Args:
+        images: `(batch, height, width, channels)`, of any numeric dtype.
+
+    Returns:
+        float32 images of the same shape.
+    """
+    return tf.image.per_image_standardization(tf.cast(images, tf.float32))
+
+
+def augment(images, offsets, flips):
+    """Pads each image by 4, crops it at a given place and mirrors it where asked.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        offsets: int32 `(batch, 2)`, row and column of the crop, 0..8.
+        flips: bool `(batch,)`.
+
+    Returns:
+        Images of the same shape and dtype.
+    """
+    height, width = images.shape[1:3]
+    padded = tf.pad(images, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
+    rows = offsets[:, :1] + tf.range(height)  # (batch, height)
+    columns = tf.range(width)
+    columns = tf.where(flips[:, None], width - 1 - columns, columns)
+    columns = offsets[:, 1:] + columns  # (batch, width)
+    # Two gathers of whole images: no per-image operation, and no float until the end.
+    cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(cropped, columns, axis=2, batch_dims=1)
+
+
+def epoch_plan(num_samples, seed, epoch, flip):
+    """Order and augmentation of an epoch.
+
+    Args:
+        num_samples: Int.
+        seed: Int.
+        epoch: Int or scalar int tensor, counted from 0.
+        flip: Bool, whether images may be mirrored.
+
+    Returns:
+        `(order, offsets, flips)`: int32 permutation `(n,)`, and for each position in the
+        epoch int32 `(n, 2)` crop offsets and bool `(n,)`.
+    """
+    seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=3)
+    order = tf.random.experimental.stateless_shuffle(tf.range(num_samples), seed=seeds[0])
+    offsets = tf.random.stateless_uniform(
+        (num_samples, 2), seeds[1], maxval=2 * PADDING + 1, dtype=tf.int32
+    )
+    flips = tf.random.stateless_uniform((num_samples,), seeds[2]) < 0.5
+    return order, offsets, flips if flip else tf.zeros_like(flips)
+
+
+def training_dataset(
+    images, labels, batch_size, epochs, seed=0, initial_epoch=0, flip=True
+):
+    """Shuffled, augmented and standardized batches of all epochs, one after the other.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`.
+        labels: int32 `(n,)`.
+        batch_size: Int, size of the global batch.
+        epochs: Int, the epoch before which to end.
+        seed: Int, of order and augmentation.
+        initial_epoch: Int, the epoch to begin with, counted from 0.
+        flip: Bool, whether images may be mirrored.
+
+    Returns:
+        Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
+        Give `steps_per_epoch` to `fit`. Under a strategy, call it within its scope.
+    """
+    images, labels = tf.constant(images), tf.constant(labels)
+    num_samples = labels.shape[0]
+
+    def epoch_dataset(epoch):
+        order, offsets, flips = epoch_plan(num_samples, seed, epoch, flip)
+
+        def batch(rows):
+            index = tf.gather(order, rows)
+            image = augment(
+                tf.gather(images, index), tf.gather(offsets, rows), tf.gather(flips, rows)
+            )
+            return {"image": standardize(image), "index": index}, tf.gather(labels, index)
+
+        return _slices(num_samples, batch_size).map(
+            batch, num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    def build():
+        return tf.data.Dataset.range(initial_epoch, epochs).flat_map(epoch_dataset)
+
+    return _distribute(build)
+
+
+def evaluation_dataset(images, labels, batch_size):
+    """Standardized batches in order, once.
+
+    Args:
+        images, labels, batch_size: As in `training_dataset`.
+
+    Returns:
+        Dataset of `({"image", "index"}, label)`. Give `steps` to `evaluate` where there
+        are replicas: Keras would count the slices of a batch as batches.
+    """
+    images, labels = tf.constant(images), tf.constant(labels)
+
+    def batch(rows):
+        image = standardize(tf.gather(images, rows))
+        return {"image": image, "index": rows}, tf.gather(labels, rows)
+
+    def build():
+        return _slices(labels.shape[0], batch_size).map(
+            batch, num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    return _distribute(build)
+
+
+def _slices(num_samples, batch_size):
+    """Dataset of int32 row numbers: replica by replica, the slices of each batch."""
+    num_replicas = replicas.num_replicas()
+    share = -(-batch_size // num_replicas)
+
+    def rows(position):
+        position = tf.cast(position, tf.int32)
+        step, replica = position // num_replicas, position % num_replicas
+        stop = tf.minimum((step + 1) * batch_size, num_samples)
+        start = tf.minimum(step * batch_size + replica * share, stop)
+        return tf.range(start, tf.minimum(start + share, stop))  # may be empty
+
+    steps = steps_per_epoch(num_samples, batch_size)
+    return tf.data.Dataset.range(steps * num_replicas).map(rows)
+
+
+def _distribute(build):
+    if replicas.num_replicas() == 1:
+        return build().prefetch(tf.data.AUTOTUNE)
+    return tf.distribute.get_strategy().distribute_datasets_from_function(
+        lambda context: build().prefetch(2 * context.num_replicas_in_sync)
+    )

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replicas of a share of the batch equal one device with the whole of it."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepncm_tf import DeepNCM, pipeline, replicas
+from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean, Softmax
+from official_resnet import BatchNormalization, recipe
+
+C = 3
+BATCH = 8
+METHODS = {
+    "softmax": lambda: Softmax(C),
+    "online": lambda: OnlineMean(C),
+    "condensation": lambda: MeanCondensation(C, condensation_steps=3),
+    "decay": lambda: DecayMean(C, decay=0.75),
+}
+
+
+def scope(num_replicas):
+    if num_replicas == 1:
+        return contextlib.nullcontext()
+    return replicas.get_strategy("mirrored", num_replicas).scope()
+
+
+def make_model(method, num_replicas):
+    keras.utils.set_random_seed(3)
+    backbone = keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            keras.layers.Conv2D(4, 3),
+            BatchNormalization(momentum=0.9, synchronized=num_replicas > 1),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+    model = DeepNCM(
+        backbone, METHODS[method](), embedding_dim=5, gradient_clip=0.02, l2=2e-2
+    )
+    model.compile(recipe.optimizer(0.5, total_steps=9), metrics=["accuracy"])
+    return model
+
+
+def train(method, num_replicas, n=21, epochs=3, dtype="float64"):
+    """Trains on n images; 21 in batches of 8 leave a last batch of 5."""
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(C, size=n).astype("int32")
+    images = rng.integers(60, size=(n, 8, 8, 3)) + 60 * labels[:, None, None, None]
+    images = images.astype("uint8")
+    steps = pipeline.steps_per_epoch(n, BATCH)
+    with scope(num_replicas):
+        model = make_model(method, num_replicas)
+        history = model.fit(
+            pipeline.training_dataset(images, labels, BATCH, epochs),
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=pipeline.evaluation_dataset(images, labels, BATCH),
+            validation_steps=steps,
+            shuffle=False,
+            verbose=0,
+        ).history
+    return model, history
+
+
+def largest_difference(one, other):
+    """Largest difference of two lists of arrays, relative to the larger of the largest
+    value and 1."""
+    return max(
+        np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1.0)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def assert_copies_are_equal(model):
+    for variable in (*model.variables, *model.optimizer.variables):
+        copies = [copy.numpy() for copy in getattr(variable.value, "values", ())]
+        assert len(copies) > 1, variable.path
+        for copy in copies[1:]:
+            np.testing.assert_array_equal(copy, copies[0], err_msg=variable.path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("num_replicas", [2, 4])
+def test_three_epochs_in_float64(method, num_replicas):
+    one, history = train(method, 1)
+    many, replica_history = train(method, num_replicas)
+    assert largest_difference(many.get_weights(), one.get_weights()) < 1e-9
+    assert set(history) == set(replica_history)
+    for name in history:
+        np.testing.assert_allclose(replica_history[name], history[name], rtol=1e-9)
+    assert_copies_are_equal(many)
+
+
+@pytest.mark.parametrize("n", [16, 17])
+def test_whole_batches_and_an_empty_replica(n):
+    """16 samples are two whole batches; the 17th alone leaves a replica without any."""
+    one, history = train("condensation", 1, n=n)
+    many, replica_history = train("condensation", 2, n=n)
+    assert largest_difference(many.get_weights(), one.get_weights()) < 1e-9
+    for name in history:
+        np.testing.assert_allclose(replica_history[name], history[name], rtol=1e-9)
+    assert_copies_are_equal(many)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_step_in_float32(method):
+    one, _ = train(method, 1, n=7, epochs=1, dtype="float32")
+    two, _ = train(method, 2, n=7, epochs=1, dtype="float32")
+    assert largest_difference(two.get_weights(), one.get_weights()) < 1e-5
+    assert_copies_are_equal(two)
+
+
+def test_float16_under_loss_scaling():
+    """Two replicas take and skip the same steps as one device."""
+    keras.config.set_dtype_policy("mixed_float16")
+    models = []
+    for num_replicas in (1, 2):
+        with scope(num_replicas):
+            model = make_model("decay", num_replicas)
+            # Scales so large that the first steps overflow.
+            model.optimizer = keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.SGD(0.1), initial_scale=2.0**30
+            )
+            images = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+            dataset = tf.data.Dataset.from_tensors((images, np.arange(8) % C)).repeat(20)
+            model.fit(dataset, epochs=1, verbose=0, shuffle=False)
+        models.append(model)
+    one, two = models
+    steps = int(one.optimizer.iterations.numpy())
+    assert 0 < steps < 20
+    assert int(two.optimizer.iterations.numpy()) == steps
+    # A skipped step leaves the class state alone: every sample counts once a step taken.
+    for model in models:
+        assert float(keras.ops.sum(model.classifier.counts)) == 8 * steps
+    assert_copies_are_equal(two)
+
+
+def test_the_optimizers_own_clipping_is_refused():
+    with scope(2):
+        model = make_model("softmax", 2)
+        model.compile(keras.optimizers.SGD(clipvalue=1.0))
+        dataset = tf.data.Dataset.from_tensors((np.zeros((8, 8, 8, 3)), np.arange(8) % C))
+        with pytest.raises(ValueError, match=r"DeepNCM\(gradient_clip=...\)"):
+            model.fit(dataset, verbose=0, shuffle=False)
+
+
+def test_a_loss_that_cannot_be_averaged_is_refused():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    with scope(2):
+        model = make_model("softmax", 2)
+        with pytest.raises(ValueError, match="Received: reduction='sum'"):
+            model.compile("sgd", loss=loss)
+
+
+def test_get_strategy():
+    assert replicas.get_strategy() is None
+    assert replicas.get_strategy("mirrored").num_replicas_in_sync == 2
+    with pytest.raises(ValueError, match="Received: name='tpu'"):
+        replicas.get_strategy("tpu")
+    with pytest.raises(ValueError, match="Received: num_devices=99"):
+        replicas.get_strategy("mirrored", 99)
