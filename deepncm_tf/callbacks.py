@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens around the epochs of a run: evaluation, records, checkpoints, the end."""
+
+import json
+import math
+import time
+
+import keras
+import tensorflow as tf
+
+from deepncm_tf import runs
+
+EVALUATIONS = ("val", "test")
+
+
+class NotFiniteError(RuntimeError):
+    """The loss is NaN or infinite."""
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends training after a number of steps, also inside an epoch.
+
+    Args:
+        steps: Int, from now on.
+    """
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps_left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps_left -= 1
+        if self.steps_left <= 0:
+            self.model.stop_training = True
+
+
+class EpochReport(keras.callbacks.Callback):
+    """Evaluates at the end of an epoch and puts together what is to be recorded of it.
+
+    The figures of the evaluations join Keras's logs, as `test_accuracy` and so on. The
+    attribute `entry` holds everything: the logs, epoch, step, learning rate and speed.
+
+    Args:
+        evaluations: Dictionary from `"val"` or `"test"` to a dataset and its steps.
+        every: Int, epochs from one evaluation to the next; the last is always evaluated.
+        epochs: Int, epochs of the run.
+        learning_rate: Schedule of the run, from a step to a rate.
+        samples: Int, training samples in an epoch.
+        batch_size: Int.
+    """
+
+    def __init__(self, evaluations, every, epochs, learning_rate, samples, batch_size):
+        super().__init__()
+        self.evaluations = evaluations
+        self.every = every
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.samples = samples
+        self.batch_size = batch_size
+        self.entry = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+        self.batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        if not math.isfinite(logs["loss"]):
+            raise NotFiniteError(
+                f"The training loss is {logs['loss']} in epoch {epoch + 1}, by step "
+                f"{step}. A smaller --learning_rate may help; the last checkpoint is "
+                "intact."
+            )
+        samples = min(self.batches * self.batch_size, self.samples)
+        self.entry = {
+            "epoch": epoch + 1,
+            "step": step,
+            **logs,
+            "learning_rate": float(self.learning_rate(max(step - 1, 0))),
+            "seconds": seconds,
+            "images_per_second": samples / seconds,
+        }
+        last = epoch + 1 == self.epochs or self.model.stop_training
+        if last or (epoch + 1) % self.every == 0:
+            self.entry.update(self._evaluate())
+            logs.update({n: v for n, v in self.entry.items() if n.startswith(EVALUATIONS)})
+
+    def _evaluate(self):
+        return {
+            f"{prefix}_{name}": value
+            for prefix, (dataset, steps) in self.evaluations.items()
+            for name, value in self.model.evaluate(
+                dataset, steps=steps, verbose=0, return_dict=True
+            ).items()
+        }
+
+
+class Record(keras.callbacks.Callback):
+    """Writes each epoch to `metrics.jsonl` and TensorBoard, then a checkpoint.
+
+    Args:
+        report: The run's `EpochReport`, which comes before this in the callbacks.
+        folder: `runs.RunFolder`.
+        checkpoints: `checkpoints.Checkpoints`.
+        history: List of the entries of earlier epochs; grows by one object an epoch.
+    """
+
+    def __init__(self, report, folder, checkpoints, history):
+        super().__init__()
+        self.report = report
+        self.folder = folder
+        self.checkpoints = checkpoints
+        self.history = history
+        self.writers = {}
+
+    def on_train_begin(self, logs=None):
+        self._write_metrics()  # drops an epoch that was logged but not checkpointed
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.history.append(self.report.entry)
+        self._write_metrics()
+        self._write_summaries(self.report.entry)
+        self.checkpoints.save(self.history)
+        self.folder.started()
+
+    def on_train_end(self, logs=None):
+        for writer in self.writers.values():
+            writer.close()
+
+    def _write_metrics(self):
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
+        runs.write_atomically(
+            self.folder.path / "metrics.jsonl", lambda path: path.write_text(lines)
+        )
+
+    def _write_summaries(self, entry):
+        """One TensorBoard run per split, so that curves of a name share a chart."""
+        for name, value in entry.items():
+            split, _, rest = name.partition("_")
+            split, name = (split, rest) if split in EVALUATIONS else ("train", name)
+            if split not in self.writers:
+                path = str(self.folder.path / "summaries" / split)
+                self.writers[split] = tf.summary.create_file_writer(path)
+            with self.writers[split].as_default(step=entry["epoch"]):
+                tf.summary.scalar(name, value)
+        for writer in self.writers.values():
+            writer.flush()

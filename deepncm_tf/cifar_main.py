@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains one method on CIFAR-10, CIFAR-100 or handwritten digits.
+
+The published run with decay means:
+
+    python -m deepncm_tf.cifar_main --ncm=decay
+
+A first try, which needs no download and takes about a minute:
+
+    python -m deepncm_tf.cifar_main --ncm=decay --dataset=digits
+
+The same command again goes on after the last epoch that was completed; a finished run
+is not repeated.
+"""
+
+import os
+import sys
+
+from absl import app
+from absl import flags as absl_flags
+
+from deepncm_tf import flags, runs
+
+flags.define()
+absl_flags.adopt_module_key_flags(flags)
+
+USAGE_STATUS = 2
+
+
+def parse(argv):
+    """Parses the command line; `--help` and errors end the program here."""
+    if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+        print(__doc__)
+        _, _, text = absl_flags.FLAGS.main_module_help().lstrip().partition("\n")
+        print(f"Flags:\n\n{text}")
+        sys.exit(0)
+    try:
+        return absl_flags.FLAGS(argv, known_only=False)
+    except absl_flags.Error as error:
+        fail(error, USAGE_STATUS)
+
+
+def fail(error, status):
+    print(f"cifar_main: {error}\n(--help lists the flags)", file=sys.stderr)
+    sys.exit(status)
+
+
+def main(argv):
+    try:
+        if len(argv) > 1:
+            raise flags.FlagError(
+                f"Arguments must be flags, --name=value. Received: {' '.join(argv[1:])}"
+            )
+        config = flags.resolve(flags.given(absl_flags.FLAGS))
+        runs.RunFolder(config).check()
+    except flags.FlagError as error:
+        fail(error, USAGE_STATUS)
+    except runs.RunError as error:
+        fail(error, 1)
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from deepncm_tf import callbacks, datasets, training
+
+    try:
+        training.run(config)
+    except (
+        callbacks.NotFiniteError,
+        datasets.DatasetNotFoundError,
+        runs.RunError,
+        ValueError,
+    ) as error:
+        if isinstance(error, ValueError) and "Received" not in str(error):
+            raise  # not one of ours: the trace is needed
+        fail(error, 1)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image datasets of the runs, as NumPy arrays: CIFAR through TFDS, bundled digits."""
+
+import dataclasses
+import socket
+
+import numpy as np
+
+IMAGE_SHAPE = (32, 32, 3)
+# TFDS retries an unreachable source for minutes; one look-up tells the same at once.
+CIFAR_SOURCE = "www.cs.toronto.edu"
+
+
+class DatasetNotFoundError(RuntimeError):
+    """The dataset is neither on disk nor within reach."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A dataset's kinds of labels, with their number of classes, and its runs' defaults."""
+
+    num_classes: dict
+    resnet_size: int = 32
+    batch_size: int = 128
+    train_epochs: int = 250
+    bn_momentum: float = 0.997
+    flip: bool = True
+
+
+DATASETS = {
+    "cifar10": Recipe({"fine": 10}),
+    "cifar100": Recipe({"fine": 100, "coarse": 20}),
+    # 1,437 images are few steps an epoch: batch statistics must follow faster. A mirrored
+    # digit is another character.
+    "digits": Recipe(
+        {"fine": 10, "coarse": 5},
+        resnet_size=8,
+        batch_size=32,
+        train_epochs=20,
+        bn_momentum=0.99,
+        flip=False,
+    ),
+}
+
+
+def load(name, label="fine", validation_fraction=0.0, data_dir=None):
+    """Loads a dataset into memory.
+
+    Args:
+        name: `"cifar10"`, `"cifar100"` or `"digits"`.
+        label: `"fine"`, or `"coarse"` for the 20 superclasses of CIFAR-100 or for pairs
+            of digits (label // 2).
+        validation_fraction: Float in [0, 1), share of the training images that is held
+            out: the same images for every seed, the same share of each class.
+        data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+
+    Returns:
+        Dictionary of splits, `"train"`, `"test"` and, where a fraction is held out,
+        `"val"`, each a pair `(images, labels)`: uint8 `(n, 32, 32, 3)`, int32 `(n,)`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        DatasetNotFoundError: If the data is neither on disk nor can be downloaded.
+    """
+    if name not in DATASETS:
+        raise ValueError(
+            f"`name` must be one of {sorted(DATASETS)}. Received: name={name!r}"
+        )
+    num_classes = DATASETS[name].num_classes
+    if label not in num_classes:
+        raise ValueError(
+            f"`label` must be one of {sorted(num_classes)} for {name}. "
+            f"Received: label={label!r}"
+        )
+    splits = _load_digits(label) if name == "digits" else _load_tfds(name, label, data_dir)
+    if validation_fraction:
+        splits["train"], splits["val"] = _hold_out(
+            *splits["train"], validation_fraction, num_classes[label]
+        )
+    return splits
+
+
+def _load_digits(label):
+    """scikit-learn's 1,797 digits, four fifths of each class for training."""
+    import tensorflow as tf
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()  # images (1797, 8, 8), values 0..16
+    labels = digits.target.astype("int32")
+    images = tf.image.resize(digits.images[..., None], IMAGE_SHAPE[:2]).numpy()
+    images = np.round(np.clip(images, 0, 16) * (255 / 16)).astype("uint8")
+    images = np.repeat(images, IMAGE_SHAPE[2], axis=-1)
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
+    )
+    if label == "coarse":
+        labels = labels // 2
+    return {
+        "train": (images[train], labels[train]),
+        "test": (images[test], labels[test]),
+    }
+
+
+def _load_tfds(name, label, data_dir):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(name, data_dir=data_dir)
+    if not builder.is_prepared():
+        _download(builder)
+    key = "coarse_label" if label == "coarse" else "label"
+    splits = {}
+    for split in ("train", "test"):
+        data = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+        splits[split] = (data["image"], data[key].astype("int32"))
+    return splits
+
+
+def _download(builder):
+    try:
+        socket.getaddrinfo(CIFAR_SOURCE, 443)
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS raises what its many layers raise
+        raise DatasetNotFoundError(
+            f"{builder.name} is not in {builder.data_dir}, and downloading it failed "
+            f"({type(error).__name__}: {str(error)[:200]}). On a machine with a network "
+            f'run `python -c "import tensorflow_datasets as tfds; '
+            f"tfds.load('{builder.name}')\"` and copy its folder {builder.name} into a "
+            "data_dir given as --data_dir=DIR (or TFDS_DATA_DIR); or try --dataset=digits, "
+            "which needs no download."
+        ) from error
+
+
+def _hold_out(images, labels, fraction, num_classes):
+    from sklearn.model_selection import train_test_split
+
+    if not 0 < fraction < 1:
+        raise ValueError(
+            "`validation_fraction` must be a number in [0, 1). "
+            f"Received: validation_fraction={fraction}"
+        )
+    count = round(fraction * len(labels))
+    if min(count, len(labels) - count) < num_classes:
+        raise ValueError(
+            f"`validation_fraction` must leave each of {num_classes} classes at least one "
+            f"of {len(labels)} images on both sides. Received: "
+            f"validation_fraction={fraction}"
+        )
+    train, held_out = train_test_split(
+        np.arange(len(labels)), test_size=count, stratify=labels, random_state=0
+    )
+    return (images[train], labels[train]), (images[held_out], labels[held_out])

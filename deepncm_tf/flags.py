@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags of a run: one table, their checks, and the run's name and identity.
+
+Nothing here imports Keras or TensorFlow, so that `--help` and bad flags answer at once.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from deepncm_tf.datasets import DATASETS
+
+METHODS = ("softmax", "online", "condensation", "decay")
+DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+
+
+class FlagError(ValueError):
+    """A flag has a value, or there is a combination of flags, that cannot be run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One flag: its type, default, range, and what it belongs to."""
+
+    name: str
+    kind: type  # str, int, float or bool
+    default: Any  # None where it depends on the dataset, or where unset has a meaning
+    help: str
+    wanted: str = ""  # what a right value is, for the error message
+    accepts: Callable = lambda value: True
+    choices: tuple = ()
+    method: str = ""  # the only --ncm that it applies to
+    from_dataset: bool = False  # default is the dataset's own
+    identity: bool = True  # whether another value gives another result
+
+
+def _positive(value):
+    return 0 < value < math.inf
+
+
+def _choice(name, default, choices, help, **kwargs):
+    wanted = "one of " + ", ".join(choices)
+    return Flag(name, str, default, help, wanted, choices.__contains__, choices, **kwargs)
+
+
+def _integer(name, default, help, minimum=1, **kwargs):
+    wanted = f"an integer >= {minimum}"
+    return Flag(name, int, default, help, wanted, lambda n: n >= minimum, **kwargs)
+
+
+FLAGS = (
+    _choice("ncm", "decay", METHODS, "Method of classification."),
+    Flag(
+        "decay",
+        float,
+        0.9,
+        "Weight of the past in the class means of --ncm=decay.",
+        "a number in [0, 1)",
+        lambda value: 0 <= value < 1,
+        method="decay",
+    ),
+    _integer(
+        "condensation_steps",
+        100,
+        "Steps from one condensation to the next of --ncm=condensation.",
+        method="condensation",
+    ),
+    Flag(
+        "embedding_dim",
+        int,
+        None,
+        "Dimensions of a linear map between backbone and classifier; none by default. "
+        "The number of classes gives the paper's variant with equal parameters.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+    ),
+    _choice("dataset", "cifar10", tuple(DATASETS), "Images to train on."),
+    _choice(
+        "label",
+        "fine",
+        ("fine", "coarse"),
+        "Classes, or superclasses: the 20 of CIFAR-100, pairs of digits.",
+    ),
+    Flag(
+        "validation_fraction",
+        float,
+        0.0,
+        "Share of the training images held out for tuning.",
+        "a number in [0, 1)",
+        lambda value: 0 <= value < 1,
+    ),
+    Flag(
+        "data_dir",
+        str,
+        None,
+        "Folder of TFDS datasets; by default TFDS's own choice.",
+        identity=False,
+    ),
+    Flag(
+        "model_dir",
+        str,
+        None,
+        "Folder of the run; by default runs/ and a name made of the flags.",
+        identity=False,
+    ),
+    Flag(
+        "resnet_size",
+        int,
+        None,
+        "Depth of the ResNet, 6n + 2; by default 32, for digits 8.",
+        "6n + 2 with n >= 1, for example 8, 20, 32 or 56",
+        lambda n: n >= 8 and n % 6 == 2,
+        from_dataset=True,
+    ),
+    Flag(
+        "resnet_version",
+        int,
+        2,
+        "1, or 2 for pre-activation.",
+        "1 or 2",
+        (1, 2).__contains__,
+    ),
+    _integer(
+        "batch_size",
+        None,
+        "Samples in a step, over all devices; by default 128, for digits 32.",
+        from_dataset=True,
+    ),
+    _integer(
+        "train_epochs",
+        None,
+        "Length of the run, of which the learning rate's drops are fractions; by default "
+        "250, for digits 20.",
+        from_dataset=True,
+    ),
+    Flag(
+        "max_train_steps",
+        int,
+        None,
+        "Stops the run early, on the schedule of --train_epochs.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+    ),
+    _integer("epochs_between_evals", 1, "Epochs from one evaluation to the next."),
+    Flag(
+        "learning_rate",
+        float,
+        0.1,
+        "Initial learning rate.",
+        "a positive number",
+        _positive,
+    ),
+    Flag(
+        "weight_decay",
+        float,
+        2e-4,
+        "c in the loss's c/2 * (sum of squares of all trainable variables).",
+        "a number >= 0",
+        lambda value: 0 <= value < math.inf,
+    ),
+    Flag(
+        "gradient_clip",
+        float,
+        1.0,
+        "Limit of each component of the gradient; 0 for none.",
+        "a number >= 0",
+        lambda value: 0 <= value < math.inf,
+    ),
+    Flag(
+        "seed",
+        int,
+        0,
+        "Of initial weights, order and augmentation.",
+        "an integer in [0, 2**31)",
+        lambda n: 0 <= n < 2**31,
+    ),
+    _choice("dtype", "fp32", tuple(DTYPES), "Precision of the backbone's computation."),
+    _choice(
+        "distribution_strategy",
+        "one_device",
+        ("one_device", "mirrored"),
+        "Whether to train on one device or on several of this machine.",
+        identity=False,
+    ),
+    Flag(
+        "num_devices",
+        int,
+        None,
+        "Devices of --distribution_strategy=mirrored: GPUs (by default all), or logical "
+        "CPUs (by default 2) on a machine without a GPU.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+        identity=False,
+    ),
+    _choice("jit_compile", "auto", ("auto", "on", "off"), "XLA compilation."),
+    Flag(
+        "overwrite",
+        bool,
+        False,
+        "Starts anew in a --model_dir that holds a run; the old run is moved aside and "
+        "deleted once the new one has a checkpoint.",
+        identity=False,
+    ),
+)
+TABLE = {flag.name: flag for flag in FLAGS}
+
+
+def define():
+    """Defines the flags of the table with absl."""
+    for flag in FLAGS:
+        if flag.choices:
+            # absl's own check of choices would name neither remedy nor type: ours does.
+            text = f"<{'|'.join(flag.choices)}>: {flag.help}"
+            flags.DEFINE_string(flag.name, flag.default, text, module_name=__name__)
+            continue
+        define_flag = {
+            str: flags.DEFINE_string,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            bool: flags.DEFINE_bool,
+        }[flag.kind]
+        define_flag(flag.name, flag.default, flag.help, module_name=__name__)
+
+
+def given(flag_values):
+    """The flags of the table that the command line gives, with their values."""
+    return {
+        flag.name: flag_values[flag.name].value
+        for flag in FLAGS
+        if flag_values[flag.name].present
+    }
+
+
+def resolve(values):
+    """Checks flags and fills in what is not given.
+
+    Args:
+        values: Dictionary of the flags that are given, by name.
+
+    Returns:
+        Dictionary of every flag; those of other methods are left out.
+
+    Raises:
+        FlagError: If a value is out of its range, or flags do not go together.
+    """
+    for name, value in values.items():
+        if name not in TABLE:
+            raise FlagError(f"There is no flag --{name}. Received: --{name}={value}")
+        if value is not None and not TABLE[name].accepts(value):
+            raise FlagError(
+                f"--{name} must be {TABLE[name].wanted}. Received: --{name}={value}"
+            )
+    config = {flag.name: values.get(flag.name, flag.default) for flag in FLAGS}
+    recipe = DATASETS[config["dataset"]]
+    for flag in FLAGS:
+        if flag.from_dataset and config[flag.name] is None:
+            config[flag.name] = getattr(recipe, flag.name)
+        if flag.method and flag.method != config["ncm"]:
+            if flag.name in values:
+                raise FlagError(
+                    f"--{flag.name} belongs to --ncm={flag.method}; leave it out, or give "
+                    f"--ncm={flag.method}. Received: --{flag.name}={values[flag.name]} "
+                    f"with --ncm={config['ncm']}"
+                )
+            del config[flag.name]
+    _check_combinations(config, recipe)
+    if config["model_dir"] is None:
+        config["model_dir"] = os.path.join("runs", run_name(config))
+    return config
+
+
+def _check_combinations(config, recipe):
+    if config["label"] not in recipe.num_classes:
+        raise FlagError(
+            "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
+            f"--dataset=digits. Received: --dataset={config['dataset']}"
+        )
+    one_device = config["distribution_strategy"] == "one_device"
+    if one_device and (config["num_devices"] or 1) > 1:
+        raise FlagError(
+            "--num_devices needs --distribution_strategy=mirrored. Received: "
+            f"--num_devices={config['num_devices']} with --distribution_strategy=one_device"
+        )
+    if not one_device and config["jit_compile"] == "on":
+        raise FlagError(
+            "--jit_compile must be auto or off with --distribution_strategy=mirrored, "
+            "under which TensorFlow cannot compile a step. Received: --jit_compile=on"
+        )
+
+
+def num_classes(config):
+    """Number of classes of a resolved config."""
+    return DATASETS[config["dataset"]].num_classes[config["label"]]
+
+
+def identity(config):
+    """The part of a resolved config that determines the result."""
+    return {name: value for name, value in config.items() if TABLE[name].identity}
+
+
+def run_name(config):
+    """Name of a run: dataset, method, and what is not the published recipe.
+
+    Args:
+        config: Dictionary of resolved flags.
+
+    Returns:
+        String, fit for a file name; equal for equal identities only.
+    """
+    recipe = DATASETS[config["dataset"]]
+    parts = [config["dataset"], config["ncm"]]
+    always = ("learning_rate", "seed")
+    for name, value in identity(config).items():
+        flag = TABLE[name]
+        default = getattr(recipe, name) if flag.from_dataset else flag.default
+        if name in ("dataset", "ncm"):
+            continue
+        if flag.method or name in always or value != default:
+            parts.append(f"{name}={value}")
+    return "_".join(parts)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run: from resolved flags to a folder with a model and its figures."""
+
+import contextlib
+import sys
+import time
+
+import keras
+
+from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs
+from deepncm_tf.callbacks import EpochReport, Record, StopAfter
+from deepncm_tf.checkpoints import Checkpoints
+from deepncm_tf.model import DeepNCM
+from official_resnet import cifar_resnet, recipe
+
+JIT_COMPILE = {"auto": "auto", "on": True, "off": False}
+
+
+def run(config):
+    """Trains, or goes on training, or finds that the run is finished.
+
+    Args:
+        config: Dictionary of flags as from `flags.resolve`.
+
+    Returns:
+        The contents of `result.json`, a dictionary.
+
+    Raises:
+        RunError, DatasetNotFoundError, ValueError, NotFiniteError: What stands in the
+            way; files of earlier epochs stay as they are.
+    """
+    folder = runs.RunFolder(config)
+    result = folder.result()
+    if result is not None:
+        print(_summary(folder, result, "Finished before"))
+        return result
+    splits = datasets.load(
+        config["dataset"],
+        config["label"],
+        config["validation_fraction"],
+        config["data_dir"],
+    )
+    folder.open()
+    strategy = replicas.get_strategy(config["distribution_strategy"], config["num_devices"])
+    with (
+        _dtype_policy(flags.DTYPES[config["dtype"]]),
+        strategy.scope() if strategy else contextlib.nullcontext(),
+    ):
+        keras.utils.set_random_seed(config["seed"])
+        result = _train(config, folder, splits)
+    runs.write_json(folder.path / "result.json", result)
+    print(_summary(folder, result, "Finished"))
+    return result
+
+
+def build_model(config):
+    """The model that a config describes, not yet compiled.
+
+    Args:
+        config: Dictionary of flags as from `flags.resolve`.
+    """
+    method = {n: v for n, v in config.items() if flags.TABLE[n].method}
+    return DeepNCM(
+        cifar_resnet(
+            config["resnet_size"],
+            config["resnet_version"],
+            datasets.IMAGE_SHAPE,
+            bn_momentum=datasets.DATASETS[config["dataset"]].bn_momentum,
+        ),
+        classifiers.get(config["ncm"], num_classes=flags.num_classes(config), **method),
+        embedding_dim=config["embedding_dim"],
+        gradient_clip=config["gradient_clip"] or None,
+        l2=config["weight_decay"],
+    )
+
+
+def _train(config, folder, splits):
+    images, labels = splits.pop("train")
+    batch_size, epochs = config["batch_size"], config["train_epochs"]
+    steps = pipeline.steps_per_epoch(len(labels), batch_size)
+    schedule = recipe.learning_rate_schedule(config["learning_rate"], epochs * steps)
+    model = build_model(config)
+    model.compile(
+        keras.optimizers.SGD(schedule, momentum=recipe.MOMENTUM),
+        metrics=["accuracy"],
+        jit_compile=JIT_COMPILE[config["jit_compile"]],
+    )
+    model.optimizer.build(model.trainable_variables)
+
+    checkpoints = Checkpoints(
+        folder.path / "checkpoints", model.variables + model.optimizer.variables
+    )
+    history = checkpoints.restore()
+    if history:
+        print(f"Going on after epoch {len(history)} of {epochs} in {folder.path}")
+
+    max_steps = min(config["max_train_steps"] or epochs * steps, epochs * steps)
+    epochs = -(-max_steps // steps)
+    evaluations = {
+        name: (
+            pipeline.evaluation_dataset(*split, batch_size),
+            pipeline.steps_per_epoch(len(split[1]), batch_size),
+        )
+        for name, split in splits.items()
+    }
+    report = EpochReport(
+        evaluations,
+        config["epochs_between_evals"],
+        epochs,
+        schedule,
+        len(labels),
+        batch_size,
+    )
+    started = time.perf_counter()
+    if len(history) < epochs:
+        model.fit(
+            pipeline.training_dataset(
+                images,
+                labels,
+                batch_size,
+                epochs,
+                seed=config["seed"],
+                initial_epoch=len(history),
+                flip=datasets.DATASETS[config["dataset"]].flip,
+            ),
+            epochs=epochs,
+            initial_epoch=len(history),
+            steps_per_epoch=steps,
+            shuffle=False,  # shuffled already
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                StopAfter(max_steps - len(history) * steps),
+                report,
+                Record(report, folder, checkpoints, history),
+            ],
+        )
+    print(f"Trained for {time.perf_counter() - started:.0f} s")
+    runs.write_atomically(folder.path / "model.keras", model.save)
+    return _result(config, history)
+
+
+def _result(config, history):
+    evaluated = [entry for entry in history if "test_accuracy" in entry]
+    best = max(evaluated, key=lambda entry: entry["test_accuracy"])
+    result = {
+        "final_test_accuracy": evaluated[-1]["test_accuracy"],
+        "best_test_accuracy": best["test_accuracy"],
+        "best_epoch": best["epoch"],
+        "epochs": history[-1]["epoch"],
+        "steps": history[-1]["step"],
+        "train_seconds": sum(entry["seconds"] for entry in history),
+        "identity": flags.identity(config),
+    }
+    for name in ("val_accuracy", "test_rmd", "test_unseen"):
+        if name in evaluated[-1]:
+            result[f"final_{name}"] = evaluated[-1][name]
+    return result
+
+
+def _summary(folder, result, verb):
+    text = (
+        f"{verb}: test accuracy {result['final_test_accuracy']:.2%} (final), "
+        f"{result['best_test_accuracy']:.2%} (best, epoch {result['best_epoch']} of "
+        f"{result['epochs']}). Everything is in {folder.path}: model.keras, metrics.jsonl, "
+        "result.json"
+    )
+    if result.get("final_test_unseen"):
+        text += (
+            f"\nWarning: {result['final_test_unseen']:.0f} test images are of classes that "
+            "training never showed; none of them can be right."
+        )
+    return text
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
