@@ -86,8 +86,10 @@ class EpochReport(keras.callbacks.Callback):
         }
         last = epoch + 1 == self.epochs or self.model.stop_training
         if last or (epoch + 1) % self.every == 0:
-            self.entry.update(self._evaluate())
-            logs.update({n: v for n, v in self.entry.items() if n.startswith(EVALUATIONS)})
+            figures = self._evaluate()
+            self.entry.update(figures)
+            # On the screen a count of unseen samples is news only where there are any.
+            logs.update({n: v for n, v in figures.items() if v or "unseen" not in n})
 
     def _evaluate(self):
         return {

@@ -30,10 +30,8 @@ class Checkpoints:
 
     def __init__(self, folder, variables):
         self.folder = pathlib.Path(folder)
-        self.variables = {
-            f"{number:04d}:{variable.path}": variable
-            for number, variable in enumerate(variables)
-        }
+        # By number: paths depend on what else the process has built.
+        self.variables = {f"{n:04d}": variable for n, variable in enumerate(variables)}
 
     def save(self, history):
         """Saves the variables as they are after `len(history)` epochs.
@@ -62,8 +60,8 @@ class Checkpoints:
         paths = self._paths()
         for path in reversed(paths):
             try:
-                with np.load(path, allow_pickle=False) as archive:
-                    arrays = dict(archive)
+                with path.open("rb") as file:
+                    arrays = dict(np.load(file, allow_pickle=False))
             except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 print(f"Warning: {path} is damaged ({error}).", file=sys.stderr)
                 continue
@@ -77,8 +75,8 @@ class Checkpoints:
 
     def _assign(self, path, arrays):
         history = json.loads(arrays.pop(HISTORY).tobytes())
-        shapes = {name: tuple(v.shape) for name, v in self.variables.items()}
-        if {name: array.shape for name, array in arrays.items()} != shapes:
+        kinds = {n: (tuple(v.shape), v.dtype) for n, v in self.variables.items()}
+        if {n: (a.shape, str(a.dtype)) for n, a in arrays.items()} != kinds:
             raise runs.RunError(
                 f"{path} is a checkpoint of another model than the flags describe. Give "
                 "another --model_dir, or --overwrite to start anew."

@@ -35,8 +35,8 @@ class RelativeMeanDistance(keras.metrics.Metric):
     def __init__(self, name="rmd", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self._direction = "down"
-        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
-        self.count = self.add_variable(shape=(), initializer="zeros", name="count")
+        self.total = self.add_variable((), "zeros", dtype=self.dtype, name="total")
+        self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
 
     def update_state(self, class_sums, class_counts, means):
         """Adds one batch.

@@ -142,14 +142,16 @@ def evaluation_dataset(images, labels, batch_size):
 def _slices(num_samples, batch_size):
     """Dataset of int32 row numbers: replica by replica, the slices of each batch."""
     num_replicas = replicas.num_replicas()
-    share = -(-batch_size // num_replicas)
 
     def rows(position):
         position = tf.cast(position, tf.int32)
         step, replica = position // num_replicas, position % num_replicas
-        stop = tf.minimum((step + 1) * batch_size, num_samples)
-        start = tf.minimum(step * batch_size + replica * share, stop)
-        return tf.range(start, tf.minimum(start + share, stop))  # may be empty
+        start = step * batch_size
+        size = tf.minimum(batch_size, num_samples - start)
+        # Shares differ by one sample at most; in a small last batch they may be empty.
+        return start + tf.range(
+            replica * size // num_replicas, (replica + 1) * size // num_replicas
+        )
 
     steps = steps_per_epoch(num_samples, batch_size)
     return tf.data.Dataset.range(steps * num_replicas).map(rows)

@@ -12,6 +12,21 @@ STAGES = ((16, 1), (32, 2), (64, 2))
 VERSIONS = (1, 2)
 
 
+@keras.saving.register_keras_serializable(package="official_resnet")
+class Conv2D(layers.Conv2D):
+    """Keras's `Conv2D`, also for the empty share that a replica may get of a batch.
+
+    On CPUs, TensorFlow's oneDNN kernel gives an empty batch the shape of its input. So
+    that none is empty there, replicas convolve an image of zeros too and drop the result.
+    """
+
+    def call(self, inputs):
+        if not _replicas_on_cpus():
+            return super().call(inputs)
+        zeros = keras.ops.zeros((1, *inputs.shape[1:]), dtype=inputs.dtype)
+        return super().call(keras.ops.concatenate([inputs, zeros]))[:-1]
+
+
 def cifar_resnet(
     depth=32,
     version=2,
@@ -101,11 +116,11 @@ def block(x, filters, stride, project, version, normalize):
 
 
 def convolution(x, filters, kernel_size, stride=1):
-    """Convolution without bias; where it strides, padding depends on the kernel alone."""
+    """Convolution without bias. Where it strides, padding depends on the kernel alone."""
     if stride > 1 and kernel_size > 1:
         # SAME would pad 0+1 at even sizes; the official code pads 1+1, then VALID.
         x = layers.ZeroPadding2D((kernel_size - 1) // 2)(x)
-    return layers.Conv2D(
+    return Conv2D(
         filters,
         kernel_size,
         strides=stride,
@@ -113,3 +128,11 @@ def convolution(x, filters, kernel_size, stride=1):
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(),
     )(x)
+
+
+def _replicas_on_cpus():
+    if keras.backend.backend() != "tensorflow" or _num_replicas() == 1:
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_logical_devices("GPU")

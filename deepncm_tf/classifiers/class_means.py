@@ -50,7 +50,7 @@ class ClassMeans(Classifier):
         # All of the new state is computed before any of it is assigned.
         for variable, value in list(self.next_state(sums, counts)):
             if where is not None:
-                value = ops.where(where, value, ops.convert_to_tensor(variable))
+                value = ops.where(where, value, ops.copy(variable))
             variable.assign(value)
 
     def next_state(self, sums, counts):
@@ -81,7 +81,7 @@ class ClassMeans(Classifier):
     @property
     def counts(self):
         """The weight of the samples behind each mean, `(num_classes,)`."""
-        return ops.convert_to_tensor(self.count)
+        return ops.copy(self.count)  # a value, where Keras would hand out the variable
 
 
 def negative_squared_distances(features, means):

@@ -68,7 +68,7 @@ class DecayMean(ClassMeans):
 
     @property
     def means(self):
-        return ops.convert_to_tensor(self.mean)
+        return ops.copy(self.mean)
 
     def get_config(self):
         return {**super().get_config(), "decay": self.decay}

@@ -69,7 +69,7 @@ class MeanCondensation(OnlineMean):
         # A select, not a branch: assignments and collectives fail inside a conditional
         # under a strategy.
         (_, total), (_, count) = super().next_state(sums, counts)
-        steps = ops.convert_to_tensor(self.steps) + 1
+        steps = self.steps + 1
         condense = ops.equal(steps % self.condensation_steps, 0)
         condense = ops.logical_and(condense, count > 0)  # (C,)
         means = ops.divide_no_nan(total, count[:, None])

@@ -49,10 +49,9 @@ class OnlineMean(ClassMeans):
         self.total = self.add_state("total", (self.num_classes, features_shape[-1]))
 
     def next_state(self, sums, counts):
-        yield self.total, ops.convert_to_tensor(self.total) + sums
+        yield self.total, self.total + sums
         yield self.count, self.counts + counts
 
     @property
     def means(self):
-        total = ops.convert_to_tensor(self.total)
-        return ops.divide_no_nan(total, self.counts[:, None])
+        return ops.divide_no_nan(self.total, self.counts[:, None])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deepncm_tf import DeepNCM, pipeline, replicas
 from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean, Softmax
-from official_resnet import BatchNormalization, recipe
+from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 C = 3
 BATCH = 8
@@ -86,8 +86,9 @@ def assert_copies_are_equal(model):
             np.testing.assert_array_equal(copy, copies[0], err_msg=variable.path)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("num_replicas", [2, 4])
+@pytest.mark.parametrize(
+    ("method", "num_replicas"), [*((method, 2) for method in METHODS), ("condensation", 4)]
+)
 def test_three_epochs_in_float64(method, num_replicas):
     one, history = train(method, 1)
     many, replica_history = train(method, num_replicas)
@@ -166,3 +167,19 @@ def test_get_strategy():
         replicas.get_strategy("tpu")
     with pytest.raises(ValueError, match="Received: num_devices=99"):
         replicas.get_strategy("mirrored", 99)
+
+
+def test_the_official_resnet_with_an_empty_replica():
+    """One image in a batch: the second replica convolves and normalizes nothing."""
+    images = np.random.default_rng(0).integers(256, size=(1, 32, 32, 3)).astype("uint8")
+    weights = []
+    for num_replicas in (1, 2):
+        with scope(num_replicas):
+            keras.utils.set_random_seed(3)
+            model = DeepNCM(cifar_resnet(8), DecayMean(C), l2=2e-4)
+            model.compile(recipe.optimizer(0.1))
+            dataset = pipeline.training_dataset(images, np.int32([1]), BATCH, 1)
+            model.fit(dataset, steps_per_epoch=1, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    assert largest_difference(*weights) < 1e-5
+    assert_copies_are_equal(model)

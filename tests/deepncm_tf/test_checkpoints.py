@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+import keras
+import numpy as np
+import pytest
+
+from deepncm_tf import runs
+from deepncm_tf.checkpoints import Checkpoints
+
+
+def variables(value=0.0):
+    return [
+        keras.Variable(np.full((2, 3), value), name="kernel"),
+        keras.Variable(np.int32(value), name="steps", dtype="int32"),
+    ]
+
+
+def saved(folder, epochs=3):
+    state = variables()
+    checkpoints = Checkpoints(folder, state)
+    history = []
+    for epoch in range(1, epochs + 1):
+        for variable in state:
+            variable.assign(variable + 1)
+        history.append({"epoch": epoch, "loss": 1 / epoch})
+        checkpoints.save(history)
+    return history
+
+
+def restored(folder):
+    state = variables()
+    history = Checkpoints(folder, state).restore()
+    return history, state
+
+
+def test_nothing_to_restore(tmp_path):
+    assert restored(tmp_path)[0] == []
+
+
+def test_the_newest_is_restored_and_two_are_kept(tmp_path):
+    history = saved(tmp_path)
+    found, state = restored(tmp_path)
+    assert found == history
+    np.testing.assert_array_equal(state[0].numpy(), np.full((2, 3), 3.0))
+    assert state[1].numpy() == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "epoch-00002.npz",
+        "epoch-00003.npz",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_a_damaged_one_is_passed_over(tmp_path, damage, capsys):
+    history = saved(tmp_path)
+    path = tmp_path / "epoch-00003.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "truncate":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[len(content) // 4] ^= 1
+    else:
+        content = b""
+    path.write_bytes(content)
+    found, state = restored(tmp_path)
+    assert found == history[:2]
+    assert state[1].numpy() == 2
+    assert "epoch-00003.npz is damaged" in capsys.readouterr().err
+
+
+def test_all_damaged(tmp_path):
+    saved(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"no archive")
+    with pytest.raises(runs.RunError, match=r"All checkpoints in .* are damaged"):
+        restored(tmp_path)
+
+
+def test_another_model(tmp_path):
+    saved(tmp_path)
+    state = [keras.Variable(np.zeros((2, 4)), name="kernel")]
+    with pytest.raises(runs.RunError, match="checkpoint of another model"):
+        Checkpoints(tmp_path, state).restore()
+
+
+def test_a_write_that_fails_leaves_the_file_before(tmp_path):
+    path = tmp_path / "file.json"
+    runs.write_json(path, {"a": 1})
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        runs.write_atomically(path, fail)
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documentation is executed: examples, documented arguments, the README."""
+
+import doctest
+import importlib
+import inspect
+import pathlib
+import re
+
+import pytest
+
+from deepncm_tf import DeepNCM, classifiers, flags, metrics, model
+from deepncm_tf.losses import LogitCrossEntropy
+from official_resnet import BatchNormalization, cifar_resnet, recipe
+
+ROOT = pathlib.Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DOCUMENTED = [
+    *classifiers.NAMES.values(),
+    BatchNormalization,
+    DeepNCM,
+    LogitCrossEntropy,
+    cifar_resnet,
+    classifiers.get,
+    metrics.RelativeMeanDistance,
+    recipe.learning_rate_schedule,
+    recipe.optimizer,
+]
+WITH_EXAMPLES = [
+    classifiers,
+    metrics,
+    model,
+    *(importlib.import_module(cls.__module__) for cls in classifiers.NAMES.values()),
+]
+
+
+@pytest.mark.parametrize("thing", DOCUMENTED, ids=lambda thing: thing.__name__)
+def test_every_argument_is_documented(thing):
+    documentation = inspect.getdoc(thing)
+    section = documentation.split("Args:\n")[1].split("\n\n")[0]
+    documented = re.findall(r"^    ([*\w, ]+):", section, flags=re.MULTILINE)
+    documented = [name.strip() for names in documented for name in names.split(",")]
+    target = thing.__init__ if inspect.isclass(thing) else thing
+    parameters = [
+        ("*" * (p.kind - 1) if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else "") + name
+        for name, p in inspect.signature(target).parameters.items()
+        if name != "self"
+    ]
+    parameters = [name.replace("***", "**") for name in parameters]
+    if thing is BatchNormalization:
+        parameters = ["*args", "**kwargs"]  # inherited, and documented by Keras
+    assert documented == parameters
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda module: module.__name__)
+def test_examples(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_readme_example():
+    """The README's Python, on fewer images for fewer epochs."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(code.splitlines()) <= 20
+    code = code.replace("epochs=10", "epochs=1")
+    code = re.sub(r'(\w+, \w+) = (data\["\w+"\])', r"\1 = (part[:64] for part in \2)", code)
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_readme_commands_parse():
+    """Every command line of the README has flags that exist, with values that are right."""
+    commands = re.findall(r"python -m deepncm_tf\.cifar_main(.*)", README)
+    assert commands
+    for command in commands:
+        pairs = re.findall(r"--(\w+)=([^\s`]+)", command)
+        flags.resolve({name: flags.TABLE[name].kind(value) for name, value in pairs})
+
+
+def test_readme_names_every_method_and_make_target():
+    for name in classifiers.NAMES:
+        assert f"`{name}`" in README
+    for target in ("demo", "test", "lint"):
+        assert f"make {target}" in README
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_layout_in_the_readme_is_true():
+    (block,) = re.findall(r"## Layout\n+```\n(.*?)```", README, flags=re.DOTALL)
+    paths = [line.split()[0] for line in block.splitlines() if line.strip()]
+    assert len(paths) > 8
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+def test_classifiers_import_only_keras():
+    for path in (ROOT / "deepncm_tf" / "classifiers").glob("*.py"):
+        imported = re.findall(
+            r"^\s*(?:from|import) ([\w]+)", path.read_text(), flags=re.MULTILINE
+        )
+        assert set(imported) <= {"keras", "deepncm_tf"}, path
+    for path in (ROOT / "official_resnet").glob("*.py"):
+        assert "deepncm_tf" not in path.read_text(), path

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+import pytest
+
+from deepncm_tf import flags
+
+
+def test_defaults_are_the_published_run():
+    config = flags.resolve({})
+    expected = {
+        "ncm": "decay",
+        "decay": 0.9,
+        "dataset": "cifar10",
+        "label": "fine",
+        "resnet_size": 32,
+        "resnet_version": 2,
+        "batch_size": 128,
+        "train_epochs": 250,
+        "learning_rate": 0.1,
+        "weight_decay": 2e-4,
+        "gradient_clip": 1.0,
+        "dtype": "fp32",
+        "validation_fraction": 0.0,
+    }
+    assert {name: config[name] for name in expected} == expected
+    assert "condensation_steps" not in config
+    assert flags.num_classes(config) == 10
+
+
+def test_digits_have_their_own_defaults():
+    config = flags.resolve({"dataset": "digits"})
+    assert (config["resnet_size"], config["batch_size"], config["train_epochs"]) == (
+        8,
+        32,
+        20,
+    )
+    assert flags.resolve({"dataset": "digits", "batch_size": 64})["batch_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ncm": "nearest"}, "--ncm must be one of softmax, online, condensation, decay"),
+        ({"decay": 1.2}, r"--decay must be a number in \[0, 1\). Received: --decay=1.2"),
+        ({"decay": float("nan")}, "Received: --decay=nan"),
+        (
+            {"ncm": "condensation", "condensation_steps": 0},
+            "must be an integer >= 1. Received: --condensation_steps=0",
+        ),
+        ({"resnet_size": 9}, r"--resnet_size must be 6n \+ 2 .* Received: --resnet_size=9"),
+        ({"resnet_version": 3}, "--resnet_version must be 1 or 2"),
+        ({"embedding_dim": 0}, "--embedding_dim must be an integer >= 1"),
+        ({"dataset": "mnist"}, "--dataset must be one of cifar10, cifar100, digits"),
+        ({"label": "medium"}, "--label must be one of fine, coarse"),
+        ({"label": "coarse"}, "--label=coarse needs .*Received: --dataset=cifar10"),
+        ({"validation_fraction": 1.0}, "--validation_fraction must be a number in"),
+        ({"batch_size": 0}, "--batch_size must be an integer >= 1"),
+        ({"train_epochs": -1}, "--train_epochs must be an integer >= 1"),
+        ({"max_train_steps": 0}, "--max_train_steps must be an integer >= 1"),
+        ({"epochs_between_evals": 0}, "--epochs_between_evals must be an integer >= 1"),
+        ({"learning_rate": 0.0}, "--learning_rate must be a positive number"),
+        ({"learning_rate": float("inf")}, "--learning_rate must be a positive number"),
+        ({"weight_decay": -1.0}, "--weight_decay must be a number >= 0"),
+        ({"gradient_clip": -1.0}, "--gradient_clip must be a number >= 0"),
+        ({"seed": -1}, "--seed must be an integer in"),
+        ({"dtype": "fp64"}, "--dtype must be one of fp32, bf16, fp16"),
+        ({"distribution_strategy": "tpu"}, "--distribution_strategy must be one of"),
+        ({"num_devices": 0}, "--num_devices must be an integer >= 1"),
+        ({"num_devices": 2}, "--num_devices needs --distribution_strategy=mirrored"),
+        (
+            {"distribution_strategy": "mirrored", "jit_compile": "on"},
+            "--jit_compile must be auto or off with --distribution_strategy=mirrored",
+        ),
+        (
+            {"ncm": "softmax", "decay": 0.9},
+            "--decay belongs to --ncm=decay; leave it out.*--decay=0.9 with --ncm=softmax",
+        ),
+        ({"condensation_steps": 5}, "--condensation_steps belongs to --ncm=condensation"),
+        ({"depth": 8}, "There is no flag --depth"),
+    ],
+)
+def test_bad_flags(values, message):
+    with pytest.raises(flags.FlagError, match=message):
+        flags.resolve(values)
+
+
+def test_every_flag_with_a_range_is_in_the_table_of_bad_values():
+    (table,) = (m.args[1] for m in test_bad_flags.pytestmark)
+    tried = {name for values, _ in table for name in values}
+    checked = {flag.name for flag in flags.FLAGS if flag.wanted}
+    assert checked <= tried
+
+
+def test_run_names():
+    names = {
+        flags.run_name(flags.resolve(values))
+        for values in (
+            {},
+            {"decay": 0.5},
+            {"ncm": "online"},
+            {"ncm": "condensation"},
+            {"resnet_size": 8},
+            {"dataset": "digits"},
+            {"seed": 1},
+        )
+    }
+    assert len(names) == 7
+    assert "cifar10_decay_decay=0.9_learning_rate=0.1_seed=0" in names
+    assert "digits_decay_decay=0.9_learning_rate=0.1_seed=0" in names
+    config = flags.resolve({"dataset": "digits"})
+    assert config["model_dir"].endswith(flags.run_name(config))
+
+
+def test_identity_is_what_changes_the_result():
+    one = flags.identity(flags.resolve({}))
+    other = flags.resolve(
+        {
+            "model_dir": "elsewhere",
+            "data_dir": "there",
+            "distribution_strategy": "mirrored",
+            "num_devices": 2,
+            "overwrite": True,
+        }
+    )
+    assert flags.identity(other) == one
+    assert flags.identity(flags.resolve({"seed": 1})) != one
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "deepncm_tf.cifar_main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help():
+    outcome = command("--help")
+    assert outcome.returncode == 0
+    assert not outcome.stderr
+    for flag in flags.FLAGS:
+        assert f"  --{'[no]' if flag.kind is bool else ''}{flag.name}:" in outcome.stdout
+    assert "python -m deepncm_tf.cifar_main --ncm=decay" in outcome.stdout
+
+
+def test_help_and_bad_flags_do_not_import_tensorflow():
+    code = (
+        "import sys; from deepncm_tf import cifar_main; import deepncm_tf; "
+        "sys.exit(bool({'tensorflow', 'keras', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decay=1.2"], "--decay must be a number in [0, 1). Received: --decay=1.2"),
+        (["--decay=high"], "high"),
+        (["--learnin_rate=1"], "Unknown command line flag 'learnin_rate'"),
+        (["decay"], "Arguments must be flags, --name=value. Received: decay"),
+    ],
+)
+def test_bad_command_lines(arguments, message):
+    outcome = command(*arguments)
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("cifar_main: ")
+    assert message in outcome.stderr
+    assert len(outcome.stderr.splitlines()) <= 4
+
+
+def test_unwritable_model_dir(tmp_path):
+    (tmp_path / "file").touch()
+    outcome = command("--dataset=digits", f"--model_dir={tmp_path / 'file' / 'run'}")
+    assert outcome.returncode == 1
+    assert "--model_dir must be a folder that can be written" in outcome.stderr

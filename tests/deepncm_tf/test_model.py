@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepNCM as a Keras user meets it, and one step of it in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import class_sums, random_images, small_backbone
+
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import DecayMean, OnlineMean, Softmax
+from official_resnet import cifar_resnet
+
+C = 3
+
+
+def make(classifier=None, compile=True, **kwargs):
+    model = DeepNCM(small_backbone(), classifier or OnlineMean(C), **kwargs)
+    if compile:
+        model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    return model
+
+
+def softmax(logits):
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_step_in_numpy(weighted):
+    """Loss, weights, means and rmd of a step, for a linear backbone in float64."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    l2, clip, rate, n, d = 0.3, 0.02, 0.5, 7, 4
+    backbone = keras.Sequential(
+        [keras.Input((5,), name="image"), keras.layers.Dense(d, use_bias=False)]
+    )
+    model = DeepNCM(backbone, DecayMean(C, decay=0.75), gradient_clip=clip, l2=l2)
+    model.compile(keras.optimizers.SGD(rate))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n, 5)), rng.integers(C, size=n)
+    w = rng.uniform(0, 2, size=n) if weighted else np.ones(n)
+    means = rng.normal(size=(C, d))
+    kernel = backbone.get_weights()[0]
+    model.classifier.mean.assign(means)
+
+    features = x @ kernel
+    differences = features[:, None] - means  # (n, C, d)
+    probabilities = softmax(-(differences**2).sum(axis=-1))
+    losses = -np.log(probabilities[np.arange(n), y])
+    loss = np.mean(w * losses) + l2 / 2 * np.sum(kernel**2)
+    errors = (probabilities - np.eye(C)[y]) * w[:, None] / n
+    gradient = x.T @ (-2 * np.einsum("nc,ncd->nd", errors, differences)) + l2 * kernel
+    assert (np.abs(gradient) > clip).any()  # or clipping would go untested
+    sums, counts = class_sums(features, y, C, w)
+    batch_means = sums / counts[:, None]
+    rmd = np.mean(np.sum((batch_means - means) ** 2, -1) / np.sum(batch_means**2, -1))
+
+    logs = model.train_on_batch(
+        x, y, sample_weight=w if weighted else None, return_dict=True
+    )
+    np.testing.assert_allclose(logs["loss"], loss, rtol=1e-9)
+    np.testing.assert_allclose(logs["rmd"], rmd, rtol=1e-9)
+    np.testing.assert_allclose(
+        backbone.get_weights()[0], kernel - rate * np.clip(gradient, -clip, clip), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        model.classifier.mean.numpy(), 0.75 * means + 0.25 * batch_means, rtol=1e-9
+    )
+    np.testing.assert_allclose(model.classifier.counts.numpy(), counts, rtol=1e-9)
+
+
+def test_inputs_of_every_kind_train_alike():
+    images, labels = random_images(20)
+    weights = np.linspace(0, 2, 20).astype("float32")
+    one_hot = np.eye(C, dtype="float32")[labels]
+    index = np.arange(20)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels, weights)).batch(8)
+    with_index = tf.data.Dataset.from_tensor_slices(
+        ({"image": images, "index": index}, one_hot, weights)
+    ).batch(8)
+    kinds = [
+        ((images, labels), {"sample_weight": weights, "batch_size": 8}),
+        ((images, labels[:, None]), {"sample_weight": weights, "batch_size": 8}),
+        ((images, one_hot), {"sample_weight": weights, "batch_size": 8}),
+        ((tf.constant(images), labels), {"sample_weight": weights, "batch_size": 8}),
+        ((dataset,), {}),
+        ((with_index,), {}),
+    ]
+    outcomes = []
+    for data, arguments in kinds:
+        keras.utils.set_random_seed(1)
+        model = make()
+        history = model.fit(*data, **arguments, epochs=2, shuffle=False, verbose=0).history
+        assert set(history) == {"loss", "accuracy", "rmd"}
+        outcomes.append([history["loss"], *model.get_weights()])
+    for outcome in outcomes[1:]:
+        for expected, actual in zip(outcomes[0], outcome, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_learns():
+    images, labels = random_images(90)
+    for classifier, rate in (
+        (Softmax(C), 0.1),
+        (OnlineMean(C), 0.01),
+        (DecayMean(C), 0.01),
+    ):
+        model = make(classifier, compile=False)
+        model.compile(keras.optimizers.SGD(rate), metrics=["accuracy"])
+        model.fit(images, labels, epochs=20, verbose=0)
+        assert model.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"] > 0.9
+
+
+def test_predict_gives_logits_and_embed_gives_features():
+    images, labels = random_images(10)
+    model = make(DecayMean(C), embedding_dim=2)
+    model.fit(images, labels, verbose=0)
+    features = model.embed(images, batch_size=4, verbose=0)
+    assert features.shape == (10, 2)
+    means = model.classifier.means.numpy()
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0),
+        -((features[:, None] - means) ** 2).sum(axis=-1),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    inputs = {"image": images, "index": np.arange(10)}
+    np.testing.assert_array_equal(model.embed(inputs, verbose=0), features)
+    logits, again = model(images, return_features=True)
+    assert logits.shape == (10, C)
+    np.testing.assert_allclose(again, features, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_counts_samples_of_unseen_classes():
+    images, labels = random_images(12)
+    known = labels < C - 1
+    model = make()
+    history = model.fit(images[known], labels[known], verbose=0)
+    assert "unseen" not in history.history
+    figures = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert figures["unseen"] == (~known).sum()
+    assert (model.predict(images, verbose=0).argmax(axis=-1) < C - 1).all()
+    softmax_model = make(Softmax(C))
+    assert "unseen" not in softmax_model.evaluate(
+        images, labels, verbose=0, return_dict=True
+    )
+
+
+def test_dense_prediction():
+    backbone = keras.Sequential(
+        [keras.Input((6, 6, 3), name="image"), keras.layers.Conv2D(4, 3, padding="same")]
+    )
+    model = DeepNCM(backbone, OnlineMean(C))
+    model.compile("sgd", metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(5, 6, 6, 3)).astype("float32")
+    labels = rng.integers(C, size=(5, 6, 6))
+    history = model.fit(images, labels, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    assert model.predict(images, verbose=0).shape == (5, 6, 6, C)
+    assert model.classifier.counts.numpy().sum() == labels.size
+
+
+def test_a_loaded_model_is_the_same_and_trains_on_alike(tmp_path):
+    images, labels = random_images(20)
+    model = DeepNCM(
+        cifar_resnet(8, input_shape=(8, 8, 3)), DecayMean(C), gradient_clip=0.5, l2=1e-3
+    )
+    images = np.tile(images, (1, 2, 2, 1))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+    model.fit(images, labels, verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.classifier.get_config() == model.classifier.get_config()
+    assert (loaded.gradient_clip, loaded.l2, loaded.embedding_dim) == (0.5, 1e-3, None)
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+    histories = [
+        m.fit(images, labels, verbose=0, shuffle=False, epochs=2).history
+        for m in (model, loaded)
+    ]
+    assert histories[0] == histories[1]
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_alone(tmp_path):
+    images, labels = random_images(10)
+    model, other = make(), make()
+    model.fit(images, labels, verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(
+        other.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+def test_a_backbone_that_is_not_built_yet():
+    backbone = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, OnlineMean(C), embedding_dim=3)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="before `embed`"):
+        model.embed(np.ones((2, 4, 4, 3)))
+    images, labels = random_images(10)
+    model.fit(images, labels, verbose=0)
+    assert model.embed(images, verbose=0).shape == (10, 3)
+
+
+def test_a_keras_loss_of_logits():
+    images, labels = random_images(10)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    outcomes = []
+    for choice in (None, loss):
+        keras.utils.set_random_seed(0)
+        model = make(compile=False)
+        model.compile("sgd", loss=choice)
+        outcomes.append(model.fit(images, labels, verbose=0, shuffle=False).history["loss"])
+    np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-6)
+
+
+def test_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    images, labels = random_images(20)
+    model = make()
+    model.fit(images, labels, verbose=0)
+    assert model.predict(images, verbose=0).dtype == "float32"
+    assert model.classifier.total.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"embedding_dim": 0}, "Received: embedding_dim=0"),
+        ({"gradient_clip": 0.0}, "Received: gradient_clip=0.0"),
+        ({"gradient_clip": -1}, "Received: gradient_clip=-1"),
+        ({"l2": -1e-4}, "Received: l2=-0.0001"),
+        ({"l2": float("nan")}, "Received: l2=nan"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+def test_bad_classifier():
+    with pytest.raises(ValueError, match="Received: classifier='decay'"):
+        DeepNCM(small_backbone(), "decay")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["sparse_categorical_crossentropy", keras.losses.CategoricalCrossentropy()],
+)
+def test_a_loss_of_probabilities_is_refused(loss):
+    with pytest.raises(ValueError, match="`loss` must take logits"):
+        make(compile=False).compile("sgd", loss=loss)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepncm_tf import pipeline, replicas
+
+N, BATCH = 21, 8
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(N, 32, 32, 3)).astype("uint8")
+    return images, np.arange(N, dtype="int32") % 5
+
+
+def batches(dataset):
+    return [
+        (x["image"].numpy(), x["index"].numpy(), labels.numpy()) for x, labels in dataset
+    ]
+
+
+def test_standardize(data):
+    images, _ = data
+    images[1] = 7  # a constant image has no variance to divide by
+    expected = []
+    for image in images.astype("float64"):
+        deviation = max(image.std(), 1 / np.sqrt(image.size))
+        expected.append((image - image.mean()) / deviation)
+    np.testing.assert_allclose(pipeline.standardize(images), expected, atol=1e-5)
+
+
+def test_augment_against_a_loop(data):
+    images, _ = data
+    rng = np.random.default_rng(1)
+    offsets = rng.integers(9, size=(N, 2)).astype("int32")
+    flips = rng.integers(2, size=N).astype(bool)
+    offsets[:3] = [[0, 0], [8, 8], [4, 4]]
+    actual = pipeline.augment(images, offsets, flips).numpy()
+    for image, (row, column), flip, result in zip(
+        images, offsets, flips, actual, strict=True
+    ):
+        padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+        crop = padded[row : row + 32, column : column + 32]
+        np.testing.assert_array_equal(result, crop[:, ::-1] if flip else crop)
+
+
+def test_plan_covers_all_offsets_and_both_flips():
+    order, offsets, flips = pipeline.epoch_plan(2000, seed=0, epoch=0, flip=True)
+    np.testing.assert_array_equal(np.sort(order), np.arange(2000))
+    assert set(offsets.numpy().ravel()) == set(range(9))
+    assert 0.45 < np.mean(flips) < 0.55
+    *_, flips = pipeline.epoch_plan(2000, seed=0, epoch=0, flip=False)
+    assert not np.any(flips)
+
+
+def test_an_epoch_has_every_sample_once(data):
+    images, labels = data
+    found = batches(pipeline.training_dataset(images, labels, BATCH, epochs=2))
+    assert [len(index) for _, index, _ in found] == [8, 8, 5] * 2
+    for epoch in (found[:3], found[3:]):
+        index = np.concatenate([index for _, index, _ in epoch])
+        np.testing.assert_array_equal(np.sort(index), np.arange(N))
+    for _, index, label in found:
+        np.testing.assert_array_equal(label, labels[index])
+
+
+def test_a_function_of_seed_and_epoch(data):
+    whole = batches(pipeline.training_dataset(*data, BATCH, epochs=3, seed=5))
+    again = batches(pipeline.training_dataset(*data, BATCH, epochs=3, seed=5))
+    resumed = batches(
+        pipeline.training_dataset(*data, BATCH, epochs=3, seed=5, initial_epoch=1)
+    )
+    for one, other in [
+        *zip(whole, again, strict=True),
+        *zip(whole[3:], resumed, strict=True),
+    ]:
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    other_seed = batches(pipeline.training_dataset(*data, BATCH, epochs=1, seed=6))
+    orders = [
+        np.concatenate([index for _, index, _ in epoch])
+        for epoch in (whole[:3], whole[3:6], other_seed)
+    ]
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_augmentation_and_standardization_are_applied(data):
+    images, _ = data
+    ((image, index, _), *_) = batches(pipeline.training_dataset(*data, BATCH, 1, seed=2))
+    order, offsets, flips = pipeline.epoch_plan(N, 2, 0, True)
+    np.testing.assert_array_equal(index, order[:BATCH])
+    expected = pipeline.augment(images[index], offsets[:BATCH], flips[:BATCH])
+    np.testing.assert_allclose(image, pipeline.standardize(expected), atol=1e-5)
+
+
+def test_evaluation_is_in_order_and_not_augmented(data):
+    images, _ = data
+    found = batches(pipeline.evaluation_dataset(*data, BATCH))
+    np.testing.assert_array_equal(np.concatenate([i for _, i, _ in found]), np.arange(N))
+    np.testing.assert_allclose(
+        np.concatenate([image for image, *_ in found]), pipeline.standardize(images)
+    )
+
+
+@pytest.mark.parametrize("n", [16, 17, 21])
+@pytest.mark.parametrize("num_replicas", [2, 3])
+def test_replicas_share_the_same_global_batches(data, n, num_replicas):
+    images, labels = (array[:n] for array in data)
+    one = batches(pipeline.training_dataset(images, labels, BATCH, 2))
+    strategy = replicas.get_strategy("mirrored", num_replicas)
+    with strategy.scope():
+        many = list(pipeline.training_dataset(images, labels, BATCH, 2))
+    assert len(many) == len(one)
+    for (image, index, label), (x, y) in zip(one, many, strict=True):
+        for expected, shares in ((image, x["image"]), (index, x["index"]), (label, y)):
+            shares = strategy.experimental_local_results(shares)
+            assert len(shares) == num_replicas
+            np.testing.assert_array_equal(tf.concat(shares, axis=0), expected)
+
+
+def test_steps_per_epoch():
+    assert [pipeline.steps_per_epoch(n, 8) for n in (1, 8, 9, 16)] == [1, 1, 2, 2]

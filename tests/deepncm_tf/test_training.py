@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs on a few digits: files, repetition, resumption, refusal."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import small_backbone
+
+from deepncm_tf import callbacks, cifar_main, datasets, flags, runs, training
+
+TIMES = {"seconds", "images_per_second"}
+METHODS = ("softmax", "online", "condensation", "decay")
+
+
+def use_few_digits(patch):
+    """Every split's first images: 70 for training are batches of 32, 32 and 6."""
+    load = datasets.load
+
+    def load_few(*args, **kwargs):
+        sizes = {"train": 70, "val": 20, "test": 20}
+        splits = load(*args, **kwargs)
+        return {k: (x[: sizes[k]], y[: sizes[k]]) for k, (x, y) in splits.items()}
+
+    patch.setattr(datasets, "load", load_few)
+
+
+def use_small_network(patch):
+    """A network that is traced in a fraction of ResNet-8's time."""
+
+    def network(depth, version, input_shape, bn_momentum):
+        return small_backbone(input_shape, normalize=True)
+
+    patch.setattr(training, "cifar_resnet", network)
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    use_few_digits(monkeypatch)
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    use_small_network(monkeypatch)
+
+
+def config(folder, **values):
+    values = {"dataset": "digits", "train_epochs": 3, **values}
+    return flags.resolve({**values, "model_dir": str(folder)})
+
+
+def metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def without_times(entries):
+    return [{k: v for k, v in entry.items() if k not in TIMES} for entry in entries]
+
+
+def weights(folder):
+    return keras.models.load_model(folder / "model.keras").get_weights()
+
+
+def test_files(tmp_path, capsys):
+    folder = tmp_path / "run"
+    result = training.run(config(folder, validation_fraction=0.2, epochs_between_evals=2))
+    out = capsys.readouterr().out
+    assert "Finished: test accuracy" in out
+    assert str(folder) in out
+
+    stored = json.loads((folder / "config.json").read_text())
+    assert stored["flags"] == config(
+        folder, validation_fraction=0.2, epochs_between_evals=2
+    )
+    assert {"keras", "tensorflow", "numpy", "deepncm_tf", "commit"} <= set(
+        stored["versions"]
+    )
+
+    entries = metrics(folder)
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3]
+    assert [entry["step"] for entry in entries] == [3, 6, 9]
+    train = {"loss", "accuracy", "rmd", "learning_rate", *TIMES}
+    evaluation = {
+        f"{split}_{name}"
+        for split in ("val", "test")
+        for name in ("loss", "accuracy", "rmd", "unseen")
+    }
+    for entry in entries:
+        expected = evaluation if entry["epoch"] in (2, 3) else set()
+        assert set(entry) == {"epoch", "step"} | train | expected
+    np.testing.assert_allclose(
+        [e["learning_rate"] for e in entries], [0.1, 0.01, 1e-4], rtol=1e-6
+    )
+
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["final_test_accuracy"] == entries[-1]["test_accuracy"]
+    assert result["best_test_accuracy"] == max(e.get("test_accuracy", 0) for e in entries)
+
+    model = keras.models.load_model(folder / "model.keras")
+    images, labels = datasets.load("digits")["test"]
+    images = keras.ops.convert_to_numpy(training.pipeline.standardize(images))
+    accuracy = (model.predict(images, verbose=0).argmax(axis=-1) == labels).mean()
+    np.testing.assert_allclose(accuracy, result["final_test_accuracy"], rtol=1e-6)
+
+    scalars = {}
+    for split in ("train", "val", "test"):
+        (path,) = (folder / "summaries" / split).iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                scalars[split, value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    for entry in entries:
+        np.testing.assert_allclose(scalars["train", "loss", entry["epoch"]], entry["loss"])
+    np.testing.assert_allclose(scalars["test", "rmd", 3], entries[-1]["test_rmd"])
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def whole(request, tmp_path_factory):
+    """A method and the folder of its run of three epochs with seed 3."""
+    folder = tmp_path_factory.mktemp("whole") / request.param
+    with pytest.MonkeyPatch.context() as patch:
+        use_few_digits(patch)
+        use_small_network(patch)
+        training.run(config(folder, ncm=request.param, seed=3))
+    return request.param, folder
+
+
+def assert_same_run(one, other):
+    assert without_times(metrics(one)) == without_times(metrics(other))
+    results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
+    assert len({json.dumps({**r, "train_seconds": 0}) for r in results}) == 1
+    for a, b in zip(weights(one), weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_seed_repeats_bit_for_bit(tmp_path, whole, small_network):
+    method, folder = whole
+    training.run(config(tmp_path / "again", ncm=method, seed=3))
+    assert_same_run(folder, tmp_path / "again")
+
+
+def test_another_seed_is_another_run(tmp_path, whole, small_network):
+    method, folder = whole
+    training.run(config(tmp_path / "other", ncm=method, seed=4))
+    assert without_times(metrics(folder)) != without_times(metrics(tmp_path / "other"))
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def interrupt(monkeypatch, epoch, where):
+    """Ends the run in an epoch, before or after its checkpoint is written."""
+    on_epoch_end = callbacks.Record.on_epoch_end
+
+    def interrupted(self, epoch_index, logs=None):
+        if epoch_index == epoch and where == "between":
+            self.history.append(self.report.entry)
+            self._write_metrics()  # logged, but not checkpointed
+            raise InterruptedRunError
+        on_epoch_end(self, epoch_index, logs)
+        if epoch_index == epoch:
+            raise InterruptedRunError
+
+    monkeypatch.setattr(callbacks.Record, "on_epoch_end", interrupted)
+
+
+@pytest.mark.parametrize("where", ["after", "between"])
+def test_a_resumed_run_ends_where_it_would_have(
+    tmp_path, monkeypatch, whole, small_network, where
+):
+    method, folder = whole
+    resumed = config(tmp_path / "resumed", ncm=method, seed=3)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        interrupt(patch, 1, where)
+        training.run(resumed)
+    assert not (tmp_path / "resumed" / "result.json").exists()
+    training.run(resumed)
+    assert_same_run(folder, tmp_path / "resumed")
+
+
+def test_a_finished_run_is_not_repeated(tmp_path, small_network, capsys, monkeypatch):
+    first = training.run(config(tmp_path / "run", train_epochs=1))
+    monkeypatch.setattr(datasets, "load", None)  # would fail if it were called
+    assert training.run(config(tmp_path / "run", train_epochs=1)) == first
+    assert "Finished before" in capsys.readouterr().out
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path, small_network):
+    folder = tmp_path / "run"
+    training.run(config(folder, train_epochs=1))
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    with pytest.raises(runs.RunError, match=r"--seed: 0 there, 5 here.*--overwrite"):
+        training.run(config(folder, train_epochs=1, seed=5))
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    with pytest.raises(runs.RunError, match="--seed: 0 there, 5 here"):
+        runs.RunFolder(config(folder, train_epochs=1, seed=5)).check()
+
+
+def test_overwrite(tmp_path, small_network, monkeypatch):
+    folder = tmp_path / "run"
+    training.run(config(folder, train_epochs=1))
+    before = (folder / "metrics.jsonl").read_bytes()
+    anew = config(folder, train_epochs=1, seed=5, overwrite=True)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="no such"):
+        patch.setattr(training, "build_model", lambda config: int("no such"))
+        training.run(anew)
+    assert (tmp_path / "run.old1" / "metrics.jsonl").read_bytes() == before
+    training.run(config(folder, train_epochs=1, seed=5))
+    training.run(anew)
+    assert (folder / "result.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "run.old1"]
+
+
+def test_other_files_in_the_folder_are_refused(tmp_path, small_network):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(runs.RunError, match="holds other files"):
+        training.run(config(tmp_path))
+
+
+def test_another_version_is_told(tmp_path, small_network, capsys, monkeypatch):
+    one = config(tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        interrupt(patch, 0, "after")
+        training.run(one)
+    monkeypatch.setattr(runs, "versions", lambda: {"keras": "99.0"})
+    training.run(one)
+    assert "begun with keras 3." in capsys.readouterr().err
+
+
+def test_max_train_steps_stops_inside_an_epoch(tmp_path, small_network):
+    result = training.run(config(tmp_path / "run", max_train_steps=4))
+    assert (result["steps"], result["epochs"]) == (4, 2)
+    assert "test_accuracy" in metrics(tmp_path / "run")[-1]
+    assert metrics(tmp_path / "run")[-1]["learning_rate"] == pytest.approx(0.1)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, small_network, monkeypatch):
+    on_epoch_end = callbacks.EpochReport.on_epoch_end
+
+    def poisoned(self, epoch, logs=None):
+        on_epoch_end(self, epoch, {**logs, "loss": float("nan")} if epoch else logs)
+
+    monkeypatch.setattr(callbacks.EpochReport, "on_epoch_end", poisoned)
+    with pytest.raises(callbacks.NotFiniteError, match="loss is nan in epoch 2, by step 6"):
+        training.run(config(tmp_path / "run"))
+    assert [entry["epoch"] for entry in metrics(tmp_path / "run")] == [1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"dtype": "bf16"},
+        {"dtype": "fp16"},
+        {"embedding_dim": 10},
+        {"resnet_version": 1, "gradient_clip": 0.0},
+        {"label": "coarse", "jit_compile": "off"},
+        {"distribution_strategy": "mirrored", "num_devices": 2},
+    ],
+    ids=str,
+)
+def test_other_flags_run(tmp_path, small_network, values):
+    result = training.run(config(tmp_path / "run", train_epochs=1, **values))
+    assert 0 <= result["final_test_accuracy"] <= 1
+    assert np.isfinite(metrics(tmp_path / "run")[-1]["loss"])
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    "error", [datasets.DatasetNotFoundError("no data"), ValueError("Received: x=1")]
+)
+def test_known_errors_are_one_line(tmp_path, monkeypatch, capsys, error):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(training, "run", fail)
+    monkeypatch.setattr(flags, "given", lambda _: {"model_dir": str(tmp_path)})
+    with pytest.raises(SystemExit) as status:
+        cifar_main.main(["cifar_main"])
+    assert status.value.code == 1
+    assert capsys.readouterr().err.startswith(f"cifar_main: {error}")
