@@ -5,20 +5,27 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import pytest
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
 
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * 4,
-    )
+def pytest_sessionstart(session):
+    if session.config.option.dist != "no" and not hasattr(session.config, "workerinput"):
+        return  # xdist's controller runs no tests and needs no TensorFlow
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * 4,
+        )
 
 
 @pytest.fixture(autouse=True)
 def keras_defaults():
+    import keras
+
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
     keras.utils.set_random_seed(0)
     yield

@@ -59,13 +59,15 @@ def test_examples(module):
     assert outcome.failed == 0
 
 
-def test_readme_example():
+def test_readme_example(tmp_path, monkeypatch):
     """The README's Python, on fewer images for fewer epochs."""
+    monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(code.splitlines()) <= 20
     code = code.replace("epochs=10", "epochs=1")
     code = re.sub(r'(\w+, \w+) = (data\["\w+"\])', r"\1 = (part[:64] for part in \2)", code)
     exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "digits.keras").exists()
 
 
 def test_readme_commands_parse():
