@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test torture lint format clean
 help:
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
 	@echo "make test    run the tests"
+	@echo "make torture kill runs at more than 50 points (about ten minutes)"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
 	@echo "make clean   delete .venv"
@@ -17,6 +18,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/installed
+	$(BIN)/python tests/support/torture.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -13,10 +13,6 @@ from deepncm_tf import runs
 EVALUATIONS = ("val", "test")
 
 
-class NotFiniteError(RuntimeError):
-    """The loss is NaN or infinite."""
-
-
 class StopAfter(keras.callbacks.Callback):
     """Ends training after a number of steps, also inside an epoch.
 
@@ -47,9 +43,13 @@ class EpochReport(keras.callbacks.Callback):
         learning_rate: Schedule of the run, from a step to a rate.
         samples: Int, training samples in an epoch.
         batch_size: Int.
+        progress: The run's `checkpoints.Progress`, with the part of the first epoch that
+            is trained already.
     """
 
-    def __init__(self, evaluations, every, epochs, learning_rate, samples, batch_size):
+    def __init__(
+        self, evaluations, every, epochs, learning_rate, samples, batch_size, progress
+    ):
         super().__init__()
         self.evaluations = evaluations
         self.every = every
@@ -57,25 +57,20 @@ class EpochReport(keras.callbacks.Callback):
         self.learning_rate = learning_rate
         self.samples = samples
         self.batch_size = batch_size
+        self.progress = progress
         self.entry = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-        self.batches = 0
+        self.start = time.perf_counter() - self.progress.seconds
 
     def on_train_batch_end(self, batch, logs=None):
-        self.batches += 1
+        self.progress.batches += 1
+        self.progress.seconds = time.perf_counter() - self.start
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-        if not math.isfinite(logs["loss"]):
-            raise NotFiniteError(
-                f"The training loss is {logs['loss']} in epoch {epoch + 1}, by step "
-                f"{step}. A smaller --learning_rate may help; the last checkpoint is "
-                "intact."
-            )
-        samples = min(self.batches * self.batch_size, self.samples)
+        samples = min(self.progress.batches * self.batch_size, self.samples)
         self.entry = {
             "epoch": epoch + 1,
             "step": step,
@@ -98,46 +93,79 @@ class EpochReport(keras.callbacks.Callback):
             for name, value in self.model.evaluate(
                 dataset, steps=steps, verbose=0, return_dict=True
             ).items()
+            if math.isfinite(value)  # JSON has no infinity
         }
 
 
 class Record(keras.callbacks.Callback):
-    """Writes each epoch to `metrics.jsonl` and TensorBoard, then a checkpoint.
+    """Writes each epoch to `metrics.jsonl` and TensorBoard, and checkpoints.
 
     Args:
         report: The run's `EpochReport`, which comes before this in the callbacks.
         folder: `runs.RunFolder`.
         checkpoints: `checkpoints.Checkpoints`.
-        history: List of the entries of earlier epochs; grows by one object an epoch.
+        progress: The run's `checkpoints.Progress`.
+        checkpoint_every_steps: Int, steps from one checkpoint inside an epoch to the
+            next, or None for none.
+        signals: `signals.Signals`; one that has come ends the run after a checkpoint.
     """
 
-    def __init__(self, report, folder, checkpoints, history):
+    def __init__(
+        self, report, folder, checkpoints, progress, checkpoint_every_steps, signals
+    ):
         super().__init__()
         self.report = report
         self.folder = folder
         self.checkpoints = checkpoints
-        self.history = history
+        self.progress = progress
+        self.checkpoint_every_steps = checkpoint_every_steps
+        self.signals = signals
         self.writers = {}
 
-    def on_train_begin(self, logs=None):
-        self._write_metrics()  # drops an epoch that was logged but not checkpointed
+    def on_epoch_begin(self, epoch, logs=None):
+        self.checkpoints.restore_metrics()  # `fit` has just reset them
+
+    def on_train_batch_end(self, batch, logs=None):
+        every = self.checkpoint_every_steps
+        if self.signals.received or (every and self.progress.batches % every == 0):
+            self._checkpoint()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.history.append(self.report.entry)
-        self._write_metrics()
+        self.progress.history.append(self.report.entry)
+        self.progress.batches, self.progress.seconds = 0, 0.0
+        self.write_metrics()
         self._write_summaries(self.report.entry)
-        self.checkpoints.save(self.history)
-        self.folder.started()
+        self._checkpoint()
 
     def on_train_end(self, logs=None):
         for writer in self.writers.values():
             writer.close()
+        self.writers = {}
 
-    def _write_metrics(self):
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
+    def _checkpoint(self):
+        self.checkpoints.save(self.progress)
+        self.folder.started()
+        self.signals.check()
+
+    def write_metrics(self):
+        """Writes the entries of all completed epochs."""
         runs.write_atomically(
-            self.folder.path / "metrics.jsonl", lambda path: path.write_text(lines)
+            self.metrics_path, lambda path: path.write_text(self._lines())
         )
+
+    def metrics_are_whole(self):
+        """Whether the file has the entries so far; it may be an epoch ahead."""
+        try:
+            return self.metrics_path.read_text().startswith(self._lines())
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    @property
+    def metrics_path(self):
+        return self.folder.path / "metrics.jsonl"
+
+    def _lines(self):
+        return "".join(json.dumps(entry) + "\n" for entry in self.progress.history)
 
     def _write_summaries(self, entry):
         """One TensorBoard run per split, so that curves of a name share a chart."""

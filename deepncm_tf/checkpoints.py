@@ -1,23 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a run at the end of an epoch: all variables and the history, in one file.
+"""Checkpoints of a run: all variables and how far it has come, in one file.
 
 A checkpoint is a NumPy archive. It is written under a temporary name and renamed, each of
 its members carries a CRC-32, and the last two are kept: whatever happens while one is
 written, or to it afterwards, there is a good one to go on from.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
-import zipfile
-import zlib
 
 import numpy as np
 
-from deepncm_tf import runs
+from deepncm_tf import replicas, runs
 
 KEEP = 2
-HISTORY = "history"
+PROGRESS = "progress"
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        history: The entries of the completed epochs, as in `metrics.jsonl`.
+        batches: Int, batches trained in the epoch that is under way.
+        seconds: Float, seconds spent on them.
+    """
+
+    history: list = dataclasses.field(default_factory=list)
+    batches: int = 0
+    seconds: float = 0.0
 
 
 class Checkpoints:
@@ -26,25 +40,32 @@ class Checkpoints:
     Args:
         folder: Where they lie.
         variables: List of `keras.Variable`s: the model's and the optimizer's.
+        metrics: List of the metrics' variables, which matter inside an epoch.
     """
 
-    def __init__(self, folder, variables):
+    def __init__(self, folder, variables, metrics=()):
         self.folder = pathlib.Path(folder)
         # By number: paths depend on what else the process has built.
         self.variables = {f"{n:04d}": variable for n, variable in enumerate(variables)}
+        self.metrics = {f"metric-{n:04d}": v for n, v in enumerate(metrics)}
+        self.metric_values = {}
 
-    def save(self, history):
-        """Saves the variables as they are after `len(history)` epochs.
+    def save(self, progress):
+        """Saves the variables as they are.
 
         Args:
-            history: List of the epochs' logs, JSON objects.
+            progress: The run's `Progress`.
         """
         arrays = {name: np.asarray(v) for name, v in self.variables.items()}
-        text = json.dumps(history).encode()
-        arrays[HISTORY] = np.frombuffer(text, dtype="uint8")
+        if progress.batches:
+            arrays.update({n: replicas.read_copies(v) for n, v in self.metrics.items()})
+        text = json.dumps(dataclasses.asdict(progress)).encode()
+        arrays[PROGRESS] = np.frombuffer(text, dtype="uint8")
         self.folder.mkdir(exist_ok=True)
-        path = self.folder / f"epoch-{len(history):05d}.npz"
-        runs.write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+        name = f"epoch-{len(progress.history):05d}-batch-{progress.batches:07d}.npz"
+        runs.write_atomically(
+            self.folder / name, lambda temporary: np.savez(temporary, **arrays)
+        )
         for old in self._paths()[:-KEEP]:
             old.unlink()
 
@@ -52,7 +73,7 @@ class Checkpoints:
         """Sets the variables to the newest good checkpoint.
 
         Returns:
-            The history up to it; an empty list where there is no checkpoint.
+            The `Progress` up to it; none where there is no checkpoint.
 
         Raises:
             runs.RunError: If a checkpoint is of another model, or all are damaged.
@@ -62,19 +83,30 @@ class Checkpoints:
             try:
                 with path.open("rb") as file:
                     arrays = dict(np.load(file, allow_pickle=False))
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                print(f"Warning: {path} is damaged ({error}).", file=sys.stderr)
+                progress = Progress(**json.loads(arrays.pop(PROGRESS).tobytes()))
+            except Exception as error:  # a damaged archive fails in many ways
+                print(
+                    f"Warning: {path} is damaged ({error}); the one before it is used.",
+                    file=sys.stderr,
+                )
                 continue
-            return self._assign(path, arrays)
+            self._assign(path, arrays)
+            return progress
         if paths:
             raise runs.RunError(
                 f"All checkpoints in {self.folder} are damaged. Give --overwrite to start "
                 "anew."
             )
-        return []
+        return Progress()
+
+    def restore_metrics(self):
+        """Sets the metrics as they were inside the epoch; once, after `fit` resets them."""
+        for name, copies in self.metric_values.items():
+            replicas.assign_copies(self.metrics[name], copies)
+        self.metric_values = {}
 
     def _assign(self, path, arrays):
-        history = json.loads(arrays.pop(HISTORY).tobytes())
+        self.metric_values = {n: arrays.pop(n) for n in self.metrics if n in arrays}
         kinds = {n: (tuple(v.shape), v.dtype) for n, v in self.variables.items()}
         if {n: (a.shape, str(a.dtype)) for n, a in arrays.items()} != kinds:
             raise runs.RunError(
@@ -83,7 +115,6 @@ class Checkpoints:
             )
         for name, variable in self.variables.items():
             variable.assign(arrays[name])
-        return history
 
     def _paths(self):
         return sorted(self.folder.glob("epoch-*.npz"))

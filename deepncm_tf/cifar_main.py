@@ -41,7 +41,8 @@ def parse(argv):
 
 
 def fail(error, status):
-    print(f"cifar_main: {error}\n(--help lists the flags)", file=sys.stderr)
+    hint = "\n(--help lists the flags)" if status == USAGE_STATUS else ""
+    print(f"cifar_main: {error}{hint}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -59,18 +60,20 @@ def main(argv):
         fail(error, 1)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from deepncm_tf import callbacks, datasets, training
+    from deepncm_tf import datasets, finite, signals, training
 
     try:
         training.run(config)
-    except (
-        callbacks.NotFiniteError,
-        datasets.DatasetNotFoundError,
-        runs.RunError,
-        ValueError,
-    ) as error:
-        if isinstance(error, ValueError) and "Received" not in str(error):
-            raise  # not one of ours: the trace is needed
+    except signals.StoppedError as stopped:
+        fail(stopped, stopped.status)
+    except OSError as error:
+        fail(
+            f"{error.strerror or error}: nothing more could be written to "
+            f"--model_dir={config['model_dir']}. What was written before is intact; with "
+            "room for it, the same command goes on from there.",
+            1,
+        )
+    except (finite.NotFiniteError, datasets.DatasetNotFoundError, runs.RunError) as error:
         fail(error, 1)
 
 

@@ -2,7 +2,10 @@
 """The image datasets of the runs, as NumPy arrays: CIFAR through TFDS, bundled digits."""
 
 import dataclasses
+import os
+import pathlib
 import socket
+import urllib.request
 
 import numpy as np
 
@@ -105,6 +108,10 @@ def _load_digits(label):
 def _load_tfds(name, label, data_dir):
     import tensorflow_datasets as tfds
 
+    if data_dir is not None and os.path.exists(data_dir) and not os.path.isdir(data_dir):
+        raise DatasetNotFoundError(
+            f"--data_dir must be a folder. Received: --data_dir={data_dir}"
+        )
     builder = tfds.builder(name, data_dir=data_dir)
     if not builder.is_prepared():
         _download(builder)
@@ -118,16 +125,18 @@ def _load_tfds(name, label, data_dir):
 
 def _download(builder):
     try:
-        socket.getaddrinfo(CIFAR_SOURCE, 443)
+        if not urllib.request.getproxies():
+            socket.getaddrinfo(CIFAR_SOURCE, 443)
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises what its many layers raise
+        root = pathlib.Path(builder.data_dir).parents[1]
         raise DatasetNotFoundError(
-            f"{builder.name} is not in {builder.data_dir}, and downloading it failed "
+            f"{builder.name} is not in {root}, and downloading it failed "
             f"({type(error).__name__}: {str(error)[:200]}). On a machine with a network "
             f'run `python -c "import tensorflow_datasets as tfds; '
-            f"tfds.load('{builder.name}')\"` and copy its folder {builder.name} into a "
-            "data_dir given as --data_dir=DIR (or TFDS_DATA_DIR); or try --dataset=digits, "
-            "which needs no download."
+            f"tfds.load('{builder.name}')\"` and copy the folder {builder.name} from its "
+            "data_dir into this one, or give another as --data_dir=DIR; or try "
+            "--dataset=digits, which needs no download."
         ) from error
 
 

@@ -49,7 +49,7 @@ def _choice(name, default, choices, help, **kwargs):
 
 def _integer(name, default, help, minimum=1, **kwargs):
     wanted = f"an integer >= {minimum}"
-    return Flag(name, int, default, help, wanted, lambda n: n >= minimum, **kwargs)
+    return Flag(name, int, default, help, wanted, lambda n: minimum <= n < 2**31, **kwargs)
 
 
 FLAGS = (
@@ -105,6 +105,8 @@ FLAGS = (
         str,
         None,
         "Folder of the run; by default runs/ and a name made of the flags.",
+        "the name of a folder",
+        bool,
         identity=False,
     ),
     Flag(
@@ -197,6 +199,16 @@ FLAGS = (
         identity=False,
     ),
     _choice("jit_compile", "auto", ("auto", "on", "off"), "XLA compilation."),
+    Flag(
+        "checkpoint_every_steps",
+        int,
+        None,
+        "Steps from one checkpoint to the next inside an epoch; by default only its end "
+        "is one.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+        identity=False,
+    ),
     Flag(
         "overwrite",
         bool,

@@ -34,7 +34,6 @@ class RelativeMeanDistance(keras.metrics.Metric):
 
     def __init__(self, name="rmd", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self._direction = "down"
         self.total = self.add_variable((), "zeros", dtype=self.dtype, name="total")
         self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
 

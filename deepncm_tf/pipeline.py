@@ -75,7 +75,14 @@ def epoch_plan(num_samples, seed, epoch, flip):
 
 
 def training_dataset(
-    images, labels, batch_size, epochs, seed=0, initial_epoch=0, flip=True
+    images,
+    labels,
+    batch_size,
+    epochs,
+    seed=0,
+    initial_epoch=0,
+    initial_batch=0,
+    flip=True,
 ):
     """Shuffled, augmented and standardized batches of all epochs, one after the other.
 
@@ -86,6 +93,7 @@ def training_dataset(
         epochs: Int, the epoch before which to end.
         seed: Int, of order and augmentation.
         initial_epoch: Int, the epoch to begin with, counted from 0.
+        initial_batch: Int, the batch of that epoch to begin with, counted from 0.
         flip: Bool, whether images may be mirrored.
 
     Returns:
@@ -105,7 +113,8 @@ def training_dataset(
             )
             return {"image": standardize(image), "index": index}, tf.gather(labels, index)
 
-        return _slices(num_samples, batch_size).map(
+        first = tf.where(epoch == initial_epoch, initial_batch, 0)
+        return _slices(num_samples, batch_size, first).map(
             batch, num_parallel_calls=tf.data.AUTOTUNE
         )
 
@@ -139,8 +148,11 @@ def evaluation_dataset(images, labels, batch_size):
     return _distribute(build)
 
 
-def _slices(num_samples, batch_size):
-    """Dataset of int32 row numbers: replica by replica, the slices of each batch."""
+def _slices(num_samples, batch_size, first=0):
+    """Dataset of int32 row numbers: replica by replica, the slices of each batch.
+
+    It begins with the batch `first`.
+    """
     num_replicas = replicas.num_replicas()
 
     def rows(position):
@@ -154,7 +166,8 @@ def _slices(num_samples, batch_size):
         )
 
     steps = steps_per_epoch(num_samples, batch_size)
-    return tf.data.Dataset.range(steps * num_replicas).map(rows)
+    first = tf.cast(first, tf.int64) * num_replicas
+    return tf.data.Dataset.range(first, steps * num_replicas).map(rows)
 
 
 def _distribute(build):

@@ -8,6 +8,7 @@ function here is the identity, so that callers need not ask where they run.
 import contextlib
 
 import keras
+import numpy as np
 
 STRATEGIES = ("one_device", "mirrored")
 
@@ -38,6 +39,26 @@ def all_reduce_sum(tensors):
     if context is None:  # building or tracing outside the replicas: nothing to add up
         return tensors
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def read_copies(variable):
+    """The replicas' own values of a variable, `(num_replicas, ...)`."""
+    copies = getattr(variable.value, "values", (variable.value,))
+    return np.stack([np.asarray(copy) for copy in copies])
+
+
+def assign_copies(variable, values):
+    """Gives the replicas their own values of a variable that is summed when read.
+
+    Args:
+        variable: `keras.Variable` of a metric.
+        values: As `read_copies` gave them, maybe with another number of replicas.
+    """
+    copies = getattr(variable.value, "values", (variable.value,))
+    if len(copies) != len(values):
+        values = [values.sum(axis=0), *[np.zeros_like(values[0])] * (len(copies) - 1)]
+    for copy, value in zip(copies, values, strict=True):
+        copy.assign(value)
 
 
 def get_strategy(name="one_device", num_devices=None):

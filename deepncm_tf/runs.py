@@ -2,16 +2,23 @@
 """The folder of a run: who may use it, and files that are whole or not there."""
 
 import contextlib
+import fcntl
+import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 
 from deepncm_tf import flags
 
+LOCK = "lock"
+SUMS = "SHA256SUMS"
+SUMMED = ("metrics.jsonl", "model.keras", "result.json")
+RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
 PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 
@@ -74,7 +81,8 @@ class RunFolder:
     """A run's folder.
 
     Files: `config.json` (flags and versions), `metrics.jsonl` (an object per epoch),
-    `checkpoints/`, `summaries/` (TensorBoard), `model.keras`, and last `result.json`.
+    `checkpoints/`, `summaries/` (TensorBoard), `model.keras`, `SHA256SUMS`, and last
+    `result.json`. While a run is under way it holds a lock on `lock`.
 
     Args:
         config: Dictionary of resolved flags; `model_dir` is the folder.
@@ -82,16 +90,44 @@ class RunFolder:
 
     def __init__(self, config):
         self.config = config
-        self.path = pathlib.Path(config["model_dir"])
+        self.path = pathlib.Path(config["model_dir"]).absolute()
         self.replaced = None
+        self._lock = None
 
     def result(self):
-        """The result of a finished run of this identity, or None."""
+        """The result of a finished run of this identity, or None.
+
+        Where a file of the finished run is damaged, that is said and None returned: the
+        run's last checkpoint gives the file again.
+        """
         if self.config["overwrite"] or self._stored() is None:
             return None
         self._check_identity()
-        with contextlib.suppress(FileNotFoundError):
-            return json.loads((self.path / "result.json").read_text())
+        if not (self.path / "result.json").exists():
+            return None
+        damaged = [name for name in SUMMED if self._sums().get(name) != self._digest(name)]
+        if damaged:
+            print(
+                f"Warning: {' and '.join(damaged)} in {self.path}: not the checksums of "
+                f"{SUMS}; the last checkpoint gives them again.",
+                file=sys.stderr,
+            )
+            return None
+        return json.loads((self.path / "result.json").read_text())
+
+    def finish(self, result):
+        """Writes the result of the run, which is then finished.
+
+        Args:
+            result: The contents of `result.json`, a dictionary.
+        """
+        temporary = self.path / f".tmp-{os.getpid()}-result.json"
+        write_json(temporary, result)
+        sums = [(self._digest(name), name) for name in SUMMED[:-1]]
+        sums.append((self._digest(temporary.name), SUMMED[-1]))
+        text = "".join(f"{digest}  {name}\n" for digest, name in sums)
+        write_atomically(self.path / SUMS, lambda path: path.write_text(text))
+        os.replace(temporary, self.path / "result.json")
 
     def check(self):
         """Checks, without touching anything, that `open` can be expected to succeed.
@@ -99,14 +135,20 @@ class RunFolder:
         Raises:
             RunError: As `open`.
         """
-        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        try:
+            existing = next(p for p in (self.path, *self.path.parents) if p.exists())
+            writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+        except OSError:
+            writable = False
+        if not writable:
             raise RunError(
                 "--model_dir must be a folder that can be written. "
                 f"Received: --model_dir={self.path}"
             )
-        if not self.config["overwrite"]:
-            self._check_contents()
+        self._check_contents()
+        if (self.path / LOCK).exists():
+            self._acquire()
+            self.close()
 
     def open(self):
         """Makes the folder ready for this run, before anything is computed.
@@ -116,22 +158,34 @@ class RunFolder:
         """
         try:
             if self.config["overwrite"] and self.path.exists():
+                self._check_contents()
+                self._acquire()  # nobody moves a run that is under way
                 self._move_aside()
+                self.close()
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / "writable", pathlib.Path.touch)
-            os.remove(self.path / "writable")
+            self._acquire()
+            self._check_contents()
+            if self._stored() is None:
+                write_json(
+                    self.path / "config.json",
+                    {"flags": self.config, "versions": versions()},
+                )
         except OSError as error:
+            self.close()
             raise RunError(
                 f"--model_dir must be a folder that can be written ({error.strerror}). "
                 f"Received: --model_dir={self.path}"
             ) from error
-        self._check_contents()
-        if self._stored() is None:
-            write_json(
-                self.path / "config.json",
-                {"flags": self.config, "versions": versions()},
-            )
+        except RunError:
+            self.close()
+            raise
         self._warn_of_other_versions()
+
+    def close(self):
+        """Gives the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def started(self):
         """Deletes the run that this one replaces; call it once there is a checkpoint."""
@@ -141,23 +195,54 @@ class RunFolder:
 
     def _stored(self):
         try:
-            return json.loads((self.path / "config.json").read_text())
+            stored = json.loads((self.path / "config.json").read_text())
+            return {"flags": dict(stored["flags"]), "versions": dict(stored["versions"])}
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise RunError(
-                f"{self.path / 'config.json'} is damaged ({error}). Move the folder away, "
-                "or give --overwrite to start anew."
+                f"{self.path / 'config.json'} is damaged, or not that of a run ({error}). "
+                "Move the folder away, or give --overwrite to start anew in a run's folder."
             ) from error
 
-    def _check_contents(self):
-        if self._stored() is not None:
-            self._check_identity()
-        elif self.path.exists() and any(self.path.iterdir()):
+    def _acquire(self):
+        lock = (self.path / LOCK).open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
             raise RunError(
-                "--model_dir must be empty or hold a run; this one holds other files. "
-                f"Received: --model_dir={self.path}"
+                f"--model_dir={self.path} is in use by {holder}. Wait for it, stop it, or "
+                "give another --model_dir."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _sums(self):
+        with contextlib.suppress(OSError, ValueError):
+            lines = (self.path / SUMS).read_text().splitlines()
+            return {name: digest for digest, name in (line.split() for line in lines)}
+        return {}
+
+    def _digest(self, name):
+        with contextlib.suppress(OSError):
+            return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+        return "missing"
+
+    def _check_contents(self):
+        others = {p.name for p in self.path.iterdir()} if self.path.exists() else set()
+        others = {name for name in others if not name.startswith(".tmp-")} - RUN_FILES
+        if others:
+            raise RunError(
+                "--model_dir must be empty or hold a run; this one holds other files, such "
+                f"as {min(others)}. Received: --model_dir={self.path}"
             )
+        if not self.config["overwrite"] and self._stored() is not None:
+            self._check_identity()
 
     def _check_identity(self):
         stored = flags_identity(self._stored()["flags"])

@@ -7,9 +7,10 @@ import time
 
 import keras
 
-from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs
+from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs, signals
 from deepncm_tf.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.checkpoints import Checkpoints
+from deepncm_tf.finite import NotFiniteError
 from deepncm_tf.model import DeepNCM
 from official_resnet import cifar_resnet, recipe
 
@@ -26,7 +27,7 @@ def run(config):
         The contents of `result.json`, a dictionary.
 
     Raises:
-        RunError, DatasetNotFoundError, ValueError, NotFiniteError: What stands in the
+        RunError, DatasetNotFoundError, NotFiniteError, StoppedError: What stands in the
             way; files of earlier epochs stay as they are.
     """
     folder = runs.RunFolder(config)
@@ -34,21 +35,32 @@ def run(config):
     if result is not None:
         print(_summary(folder, result, "Finished before"))
         return result
-    splits = datasets.load(
-        config["dataset"],
-        config["label"],
-        config["validation_fraction"],
-        config["data_dir"],
-    )
+    try:
+        splits = datasets.load(
+            config["dataset"],
+            config["label"],
+            config["validation_fraction"],
+            config["data_dir"],
+        )
+        strategy = replicas.get_strategy(
+            config["distribution_strategy"], config["num_devices"]
+        )
+    except ValueError as error:  # what the flags alone cannot tell
+        raise runs.RunError(str(error)) from error
     folder.open()
-    strategy = replicas.get_strategy(config["distribution_strategy"], config["num_devices"])
+    with contextlib.closing(folder):
+        return _run(config, folder, splits, strategy)
+
+
+def _run(config, folder, splits, strategy):
     with (
         _dtype_policy(flags.DTYPES[config["dtype"]]),
         strategy.scope() if strategy else contextlib.nullcontext(),
     ):
         keras.utils.set_random_seed(config["seed"])
-        result = _train(config, folder, splits)
-    runs.write_json(folder.path / "result.json", result)
+        with signals.Signals().handled() as stop:
+            result = _train(config, folder, splits, stop)
+    folder.finish(result)
     print(_summary(folder, result, "Finished"))
     return result
 
@@ -74,69 +86,93 @@ def build_model(config):
     )
 
 
-def _train(config, folder, splits):
-    images, labels = splits.pop("train")
-    batch_size, epochs = config["batch_size"], config["train_epochs"]
-    steps = pipeline.steps_per_epoch(len(labels), batch_size)
-    schedule = recipe.learning_rate_schedule(config["learning_rate"], epochs * steps)
+def _train(config, folder, splits, stop):
+    train = splits.pop("train")
+    batch_size = config["batch_size"]
+    steps = pipeline.steps_per_epoch(len(train[1]), batch_size)
+    total_steps = config["train_epochs"] * steps
+    schedule = recipe.learning_rate_schedule(config["learning_rate"], total_steps)
     model = build_model(config)
     model.compile(
         keras.optimizers.SGD(schedule, momentum=recipe.MOMENTUM),
         metrics=["accuracy"],
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
-    model.optimizer.build(model.trainable_variables)
+    model.build_training(*(keras.KerasTensor((None, *a.shape[1:]), a.dtype) for a in train))
 
     checkpoints = Checkpoints(
-        folder.path / "checkpoints", model.variables + model.optimizer.variables
+        folder.path / "checkpoints",
+        model.variables + model.optimizer.variables,
+        model.metrics_variables,
     )
-    history = checkpoints.restore()
-    if history:
-        print(f"Going on after epoch {len(history)} of {epochs} in {folder.path}")
-
-    max_steps = min(config["max_train_steps"] or epochs * steps, epochs * steps)
+    progress = checkpoints.restore()
+    max_steps = min(config["max_train_steps"] or total_steps, total_steps)
     epochs = -(-max_steps // steps)
-    evaluations = {
-        name: (
-            pipeline.evaluation_dataset(*split, batch_size),
-            pipeline.steps_per_epoch(len(split[1]), batch_size),
+    if progress.history or progress.batches:
+        print(
+            f"Going on after {len(progress.history)} of {epochs} epochs and "
+            f"{progress.batches} steps in {folder.path}"
         )
-        for name, split in splits.items()
-    }
     report = EpochReport(
-        evaluations,
+        {
+            name: (
+                pipeline.evaluation_dataset(*split, batch_size),
+                pipeline.steps_per_epoch(len(split[1]), batch_size),
+            )
+            for name, split in splits.items()
+        },
         config["epochs_between_evals"],
         epochs,
         schedule,
-        len(labels),
+        len(train[1]),
         batch_size,
+        progress,
     )
-    started = time.perf_counter()
-    if len(history) < epochs:
-        model.fit(
-            pipeline.training_dataset(
-                images,
-                labels,
-                batch_size,
-                epochs,
-                seed=config["seed"],
-                initial_epoch=len(history),
-                flip=datasets.DATASETS[config["dataset"]].flip,
-            ),
-            epochs=epochs,
-            initial_epoch=len(history),
-            steps_per_epoch=steps,
-            shuffle=False,  # shuffled already
-            verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=[
-                StopAfter(max_steps - len(history) * steps),
-                report,
-                Record(report, folder, checkpoints, history),
-            ],
+    record = Record(
+        report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
+    )
+    if progress.history and not record.metrics_are_whole():
+        print(
+            f"Warning: metrics.jsonl in {folder.path} is damaged; the last checkpoint "
+            "gives it again.",
+            file=sys.stderr,
         )
+    record.write_metrics()  # drops what was logged but not checkpointed
+    started = time.perf_counter()
+    _fit(config, model, train, steps, max_steps, progress, [report, record])
     print(f"Trained for {time.perf_counter() - started:.0f} s")
     runs.write_atomically(folder.path / "model.keras", model.save)
-    return _result(config, history)
+    return _result(config, progress.history)
+
+
+def _fit(config, model, train, steps, max_steps, progress, callbacks):
+    """Fits to `max_steps`; first the rest of an epoch, where one is under way."""
+    last = -(-max_steps // steps)
+    while (epoch := len(progress.history)) < last:
+        epochs = epoch + 1 if progress.batches else last
+        done = epoch * steps + progress.batches
+        dataset = pipeline.training_dataset(
+            *train,
+            config["batch_size"],
+            epochs,
+            seed=config["seed"],
+            initial_epoch=epoch,
+            initial_batch=progress.batches,
+            flip=datasets.DATASETS[config["dataset"]].flip,
+        )
+        try:
+            model.fit(
+                dataset,
+                epochs=epochs,
+                initial_epoch=epoch,
+                steps_per_epoch=steps - progress.batches,
+                shuffle=False,  # shuffled already
+                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[StopAfter(max_steps - done), *callbacks],
+            )
+        except NotFiniteError as error:
+            epoch = (error.step - 1) // steps + 1
+            raise NotFiniteError(error.step, error.kinds, epoch) from None
 
 
 def _result(config, history):
@@ -148,7 +184,6 @@ def _result(config, history):
         "best_epoch": best["epoch"],
         "epochs": history[-1]["epoch"],
         "steps": history[-1]["step"],
-        "train_seconds": sum(entry["seconds"] for entry in history),
         "identity": flags.identity(config),
     }
     for name in ("val_accuracy", "test_rmd", "test_unseen"):

@@ -6,6 +6,8 @@ from keras import ops
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
 from deepncm_tf.metrics import RelativeMeanDistance
 
+LOWEST_LOGIT = -1e30
+
 
 class ClassMeans(Classifier):
     """Base class of the methods with one mean per class.
@@ -13,7 +15,12 @@ class ClassMeans(Classifier):
     The logit of class c for feature x is -||x - m_c||^2.
 
     During training a class that has had no sample has its mean at the origin and competes
-    like any other. During inference it is never predicted: its logit is -1e9.
+    like any other. During inference it is never predicted: its logit is -1e9, or
+    lower where the others are as low.
+
+    On GPUs, TensorFlow computes matrix products in TF32 unless
+    `tf.config.experimental.enable_tensor_float_32_execution(False)` is called: distances of
+    features from near means then keep about three digits.
 
     A subclass has a property `means`, a variable `count`, and `next_state`.
 
@@ -43,10 +50,13 @@ class ClassMeans(Classifier):
         )
         if training:
             return logits
-        return ops.where(self.seen(), logits, ops.cast(UNSEEN_LOGIT, logits.dtype))
+        # No logit is positive: twice their sum is below each of them.
+        lowest = 2.0 * ops.sum(logits, axis=-1, keepdims=True)
+        return ops.where(self.seen(), logits, ops.minimum(lowest, UNSEEN_LOGIT))
 
     def update(self, features, labels, index=None, sample_weight=None, where=None):
         sums, counts = self.class_sums(features, labels, sample_weight)
+        self.rmd.update_state(sums, counts, self.means)
         # All of the new state is computed before any of it is assigned.
         for variable, value in list(self.next_state(sums, counts)):
             if where is not None:
@@ -92,8 +102,9 @@ def negative_squared_distances(features, means):
         means: `(num_classes, d)`.
 
     Returns:
-        `(..., num_classes)`.
+        `(..., num_classes)`, at least -1e30, so that it is finite for any finite input.
     """
     products = ops.matmul(features, ops.transpose(means))  # (..., C)
     norms = ops.sum(ops.square(features), axis=-1, keepdims=True)  # (..., 1)
-    return 2.0 * products - norms - ops.sum(ops.square(means), axis=-1)
+    logits = 2.0 * products - norms - ops.sum(ops.square(means), axis=-1)
+    return ops.maximum(ops.where(ops.isnan(logits), LOWEST_LOGIT, logits), LOWEST_LOGIT)

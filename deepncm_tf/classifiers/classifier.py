@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of all classifiers: features in, class logits out, state follows the samples."""
 
+import operator
+
 import keras
 from keras import ops
 
 from deepncm_tf import replicas
 
-# The logit, at inference, of a class that has had no sample. Large enough never to win,
-# finite so that losses and averages stay finite.
+# The logit, at inference, of a class that has had no sample: finite, so that losses and
+# averages stay finite; lower still where the other logits are as low.
 UNSEEN_LOGIT = -1e9
 
 
@@ -39,12 +41,7 @@ class Classifier(keras.layers.Layer):
     def __init__(self, num_classes, **kwargs):
         # Features come as they are and are cast up, never down to the compute dtype.
         super().__init__(autocast=False, **kwargs)
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(
-                "`num_classes` must be a positive integer. "
-                f"Received: num_classes={num_classes!r}"
-            )
-        self.num_classes = num_classes
+        self.num_classes = as_positive_integer("num_classes", num_classes)
 
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], self.num_classes)
@@ -58,7 +55,7 @@ class Classifier(keras.layers.Layer):
         raise NotImplementedError
 
     def update(self, features, labels, index=None, sample_weight=None, where=None):
-        """Moves the state by one (global) batch.
+        """Moves the state, and the metrics of training, by one (global) batch.
 
         Args:
             features: `(batch, ..., d)`, the features that gave the loss.
@@ -72,7 +69,7 @@ class Classifier(keras.layers.Layer):
         """
 
     def update_metrics(self, features, labels, sample_weight=None):
-        """Updates the metrics that this method keeps, with the state as it is."""
+        """Updates the metrics that this method keeps, as for an evaluation."""
 
     def seen(self):
         """Which classes can be predicted: `(num_classes,)` bools, or None for all."""
@@ -149,3 +146,14 @@ class Classifier(keras.layers.Layer):
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
             weights = weights * sample_weight
         return weights
+
+
+def as_positive_integer(name, value):
+    """Returns an argument as an int, or raises a `ValueError` that names it."""
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        integer = 0
+    if integer < 1 or isinstance(value, bool):
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return integer

@@ -4,6 +4,7 @@
 import keras
 from keras import ops
 
+from deepncm_tf.classifiers.classifier import as_positive_integer
 from deepncm_tf.classifiers.online_mean import OnlineMean
 
 
@@ -54,12 +55,9 @@ class MeanCondensation(OnlineMean):
 
     def __init__(self, num_classes, condensation_steps=100, **kwargs):
         super().__init__(num_classes, **kwargs)
-        if not isinstance(condensation_steps, int) or condensation_steps < 1:
-            raise ValueError(
-                "`condensation_steps` must be a positive integer. "
-                f"Received: condensation_steps={condensation_steps!r}"
-            )
-        self.condensation_steps = condensation_steps
+        self.condensation_steps = as_positive_integer(
+            "condensation_steps", condensation_steps
+        )
 
     def build(self, features_shape):
         super().build(features_shape)

@@ -67,6 +67,9 @@ def test_digits_have_their_own_defaults():
         ({"seed": -1}, "--seed must be an integer in"),
         ({"dtype": "fp64"}, "--dtype must be one of fp32, bf16, fp16"),
         ({"distribution_strategy": "tpu"}, "--distribution_strategy must be one of"),
+        ({"model_dir": ""}, "--model_dir must be the name of a folder"),
+        ({"checkpoint_every_steps": 0}, "--checkpoint_every_steps must be an integer >= 1"),
+        ({"batch_size": 2**31}, "--batch_size must be an integer >= 1"),
         ({"num_devices": 0}, "--num_devices must be an integer >= 1"),
         ({"num_devices": 2}, "--num_devices needs --distribution_strategy=mirrored"),
         (

@@ -7,19 +7,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from methods import TABLE
 
 from deepncm_tf import DeepNCM, pipeline, replicas
-from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean, Softmax
+from deepncm_tf.classifiers import DecayMean
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 C = 3
 BATCH = 8
-METHODS = {
-    "softmax": lambda: Softmax(C),
-    "online": lambda: OnlineMean(C),
-    "condensation": lambda: MeanCondensation(C, condensation_steps=3),
-    "decay": lambda: DecayMean(C, decay=0.75),
-}
+METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 
 
 def scope(num_replicas):
@@ -39,8 +35,9 @@ def make_model(method, num_replicas):
             keras.layers.GlobalAveragePooling2D(),
         ]
     )
+    cls, arguments = METHODS[method]
     model = DeepNCM(
-        backbone, METHODS[method](), embedding_dim=5, gradient_clip=0.02, l2=2e-2
+        backbone, cls(C, **arguments), embedding_dim=5, gradient_clip=0.02, l2=2e-2
     )
     model.compile(recipe.optimizer(0.5, total_steps=9), metrics=["accuracy"])
     return model
@@ -87,7 +84,8 @@ def assert_copies_are_equal(model):
 
 
 @pytest.mark.parametrize(
-    ("method", "num_replicas"), [*((method, 2) for method in METHODS), ("condensation", 4)]
+    ("method", "num_replicas"),
+    [*((method, 2) for method in METHODS), ("MeanCondensation", 4)],
 )
 def test_three_epochs_in_float64(method, num_replicas):
     one, history = train(method, 1)
@@ -102,8 +100,8 @@ def test_three_epochs_in_float64(method, num_replicas):
 @pytest.mark.parametrize("n", [16, 17])
 def test_whole_batches_and_an_empty_replica(n):
     """16 samples are two whole batches; the 17th alone leaves a replica without any."""
-    one, history = train("condensation", 1, n=n)
-    many, replica_history = train("condensation", 2, n=n)
+    one, history = train("MeanCondensation", 1, n=n)
+    many, replica_history = train("MeanCondensation", 2, n=n)
     assert largest_difference(many.get_weights(), one.get_weights()) < 1e-9
     for name in history:
         np.testing.assert_allclose(replica_history[name], history[name], rtol=1e-9)
@@ -124,7 +122,7 @@ def test_float16_under_loss_scaling():
     models = []
     for num_replicas in (1, 2):
         with scope(num_replicas):
-            model = make_model("decay", num_replicas)
+            model = make_model("DecayMean", num_replicas)
             # Scales so large that the first steps overflow.
             model.optimizer = keras.optimizers.LossScaleOptimizer(
                 keras.optimizers.SGD(0.1), initial_scale=2.0**30
@@ -145,7 +143,7 @@ def test_float16_under_loss_scaling():
 
 def test_the_optimizers_own_clipping_is_refused():
     with scope(2):
-        model = make_model("softmax", 2)
+        model = make_model("Softmax", 2)
         model.compile(keras.optimizers.SGD(clipvalue=1.0))
         dataset = tf.data.Dataset.from_tensors((np.zeros((8, 8, 8, 3)), np.arange(8) % C))
         with pytest.raises(ValueError, match=r"DeepNCM\(gradient_clip=...\)"):
@@ -155,7 +153,7 @@ def test_the_optimizers_own_clipping_is_refused():
 def test_a_loss_that_cannot_be_averaged_is_refused():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     with scope(2):
-        model = make_model("softmax", 2)
+        model = make_model("Softmax", 2)
         with pytest.raises(ValueError, match="Received: reduction='sum'"):
             model.compile("sgd", loss=loss)
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from helpers import small_backbone
 
-from deepncm_tf import callbacks, cifar_main, datasets, flags, runs, training
+from deepncm_tf import callbacks, cifar_main, datasets, flags, pipeline, runs, training
+from deepncm_tf.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}
 METHODS = ("softmax", "online", "condensation", "decay")
@@ -129,8 +130,7 @@ def whole(request, tmp_path_factory):
 
 def assert_same_run(one, other):
     assert without_times(metrics(one)) == without_times(metrics(other))
-    results = [json.loads((folder / "result.json").read_text()) for folder in (one, other)]
-    assert len({json.dumps({**r, "train_seconds": 0}) for r in results}) == 1
+    assert (one / "result.json").read_bytes() == (other / "result.json").read_bytes()
     for a, b in zip(weights(one), weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -157,8 +157,8 @@ def interrupt(monkeypatch, epoch, where):
 
     def interrupted(self, epoch_index, logs=None):
         if epoch_index == epoch and where == "between":
-            self.history.append(self.report.entry)
-            self._write_metrics()  # logged, but not checkpointed
+            self.progress.history.append(self.report.entry)
+            self.write_metrics()  # logged, but not checkpointed
             raise InterruptedRunError
         on_epoch_end(self, epoch_index, logs)
         if epoch_index == epoch:
@@ -214,10 +214,16 @@ def test_overwrite(tmp_path, small_network, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "run.old1"]
 
 
-def test_other_files_in_the_folder_are_refused(tmp_path, small_network):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(runs.RunError, match="holds other files"):
-        training.run(config(tmp_path))
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_files_are_never_touched(tmp_path, overwrite):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+    one = config(tmp_path / "run", overwrite=overwrite)
+    for refused in (runs.RunFolder(one).check, lambda: training.run(one)):
+        with pytest.raises(runs.RunError, match=r"other files, such as thesis\.tex"):
+            refused()
+    assert (tmp_path / "run" / "thesis.tex").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
 def test_another_version_is_told(tmp_path, small_network, capsys, monkeypatch):
@@ -237,16 +243,23 @@ def test_max_train_steps_stops_inside_an_epoch(tmp_path, small_network):
     assert metrics(tmp_path / "run")[-1]["learning_rate"] == pytest.approx(0.1)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, small_network, monkeypatch):
-    on_epoch_end = callbacks.EpochReport.on_epoch_end
+def test_images_that_are_not_finite_end_the_run(tmp_path, small_network, monkeypatch):
+    training_dataset = pipeline.training_dataset
 
-    def poisoned(self, epoch, logs=None):
-        on_epoch_end(self, epoch, {**logs, "loss": float("nan")} if epoch else logs)
+    def poisoned(*args, **kwargs):
+        def poison(step, batch):
+            x, y = batch
+            factor = tf.where(step == 4, float("inf"), 1.0)  # the second step of epoch 2
+            return {**x, "image": x["image"] * factor}, y
 
-    monkeypatch.setattr(callbacks.EpochReport, "on_epoch_end", poisoned)
-    with pytest.raises(callbacks.NotFiniteError, match="loss is nan in epoch 2, by step 6"):
+        return training_dataset(*args, **kwargs).enumerate().map(poison)
+
+    monkeypatch.setattr(pipeline, "training_dataset", poisoned)
+    with pytest.raises(NotFiniteError, match="Not finite in step 5 of epoch 2: images"):
         training.run(config(tmp_path / "run"))
     assert [entry["epoch"] for entry in metrics(tmp_path / "run")] == [1]
+    (name,) = (p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert name == "epoch-00001-batch-0000000.npz"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +282,15 @@ def test_other_flags_run(tmp_path, small_network, values):
 
 
 @pytest.mark.parametrize(
-    "error", [datasets.DatasetNotFoundError("no data"), ValueError("Received: x=1")]
+    ("error", "message"),
+    [
+        (datasets.DatasetNotFoundError("no data"), "no data"),
+        (runs.RunError("in use"), "in use"),
+        (NotFiniteError(5, ["loss"], 2), "Not finite in step 5 of epoch 2: loss"),
+        (OSError(28, "No space left on device"), "No space left on device: nothing more"),
+    ],
 )
-def test_known_errors_are_one_line(tmp_path, monkeypatch, capsys, error):
+def test_known_errors_are_one_line(tmp_path, monkeypatch, capsys, error, message):
     def fail(config):
         raise error
 
@@ -280,4 +299,6 @@ def test_known_errors_are_one_line(tmp_path, monkeypatch, capsys, error):
     with pytest.raises(SystemExit) as status:
         cifar_main.main(["cifar_main"])
     assert status.value.code == 1
-    assert capsys.readouterr().err.startswith(f"cifar_main: {error}")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"cifar_main: {message}")

@@ -5,31 +5,15 @@ import keras
 import numpy as np
 import pytest
 from helpers import random_images, small_backbone, to_numpy
+from methods import IDS, TABLE
 
-from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import (
-    NAMES,
-    Classifier,
-    DecayMean,
-    MeanCondensation,
-    OnlineMean,
-    Softmax,
-    get,
-)
+from deepncm_tf import DeepNCM, flags
+from deepncm_tf.classifiers import NAMES, Classifier, Softmax, get
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT
 
 C, D, BATCH = 4, 5, 8
 
-TABLE = [
-    (Softmax, {"use_bias": False, "kernel_initializer": "he_normal"}),
-    (OnlineMean, {}),
-    (MeanCondensation, {"condensation_steps": 2}),
-    (DecayMean, {"decay": 0.5}),
-]
-
-pytestmark = pytest.mark.parametrize(
-    ("cls", "arguments"), TABLE, ids=[cls.__name__ for cls, _ in TABLE]
-)
+every_method = pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="trains and exports on TensorFlow"
 )
@@ -49,6 +33,7 @@ def trained(cls, arguments, steps=5, classes=C, **kwargs):
     return classifier
 
 
+@every_method
 def test_is_in_the_inventory(cls, arguments):
     (name,) = [name for name, known in NAMES.items() if known is cls]
     classifier = get(name, num_classes=C, **arguments)
@@ -58,6 +43,7 @@ def test_is_in_the_inventory(cls, arguments):
         get("nearest", num_classes=C)
 
 
+@every_method
 @pytest.mark.parametrize("build", [False, True])
 def test_config_round_trip(cls, arguments, build):
     classifier = cls(C, name="head", **arguments)
@@ -71,6 +57,7 @@ def test_config_round_trip(cls, arguments, build):
     assert again.get_config() == config
 
 
+@every_method
 def test_contract(cls, arguments):
     classifier = trained(cls, arguments)
     assert isinstance(classifier, Classifier)
@@ -83,6 +70,7 @@ def test_contract(cls, arguments):
     assert tuple(classifier(keras.Input((3, D))).shape) == (None, 3, C)
 
 
+@every_method
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
 def test_dtype_policies(cls, arguments, policy):
     if keras.backend.backend() == "jax" and policy == "float64":
@@ -99,6 +87,7 @@ def test_dtype_policies(cls, arguments, policy):
     assert np.isfinite(to_numpy(classifier(x))).all()
 
 
+@every_method
 def test_large_values_stay_finite_under_float16(cls, arguments):
     classifier = trained(cls, arguments, dtype="mixed_float16")
     x = keras.ops.full((2, D), 60000.0, dtype="float16")
@@ -106,6 +95,7 @@ def test_large_values_stay_finite_under_float16(cls, arguments):
     assert np.isfinite(to_numpy(classifier(x, training=True))).all()
 
 
+@every_method
 def test_unseen_class_is_never_predicted(cls, arguments):
     classifier = trained(cls, arguments, classes=C - 1)
     if classifier.seen() is None:
@@ -117,6 +107,7 @@ def test_unseen_class_is_never_predicted(cls, arguments):
     assert np.isfinite(to_numpy(empty(data()[0]))).all()
 
 
+@every_method
 def test_a_batch_of_one_and_of_none(cls, arguments):
     classifier = trained(cls, arguments)
     x, y = data()
@@ -127,6 +118,7 @@ def test_a_batch_of_one_and_of_none(cls, arguments):
     assert np.isfinite(to_numpy(classifier(x))).all()
 
 
+@every_method
 def test_samples_do_not_see_each_other(cls, arguments):
     classifier = trained(cls, arguments)
     x, _ = data()
@@ -134,6 +126,7 @@ def test_samples_do_not_see_each_other(cls, arguments):
     np.testing.assert_allclose(to_numpy(classifier(x)), one_by_one, rtol=1e-5, atol=1e-5)
 
 
+@every_method
 def test_permuted_labels_permute_outputs(cls, arguments):
     if cls is Softmax:
         pytest.skip("its rows are set by gradients, not by labels")
@@ -148,6 +141,7 @@ def test_permuted_labels_permute_outputs(cls, arguments):
     )
 
 
+@every_method
 @tensorflow_only
 def test_save_and_export(cls, arguments, tmp_path):
     import tensorflow as tf
@@ -169,3 +163,8 @@ def test_save_and_export(cls, arguments, tmp_path):
     np.testing.assert_allclose(
         served.embed(images), model.embed(images, verbose=0), rtol=1e-5, atol=1e-5
     )
+
+
+def test_inventories_agree():
+    assert {cls for cls, _ in TABLE} == set(NAMES.values())
+    assert set(flags.METHODS) == set(NAMES)

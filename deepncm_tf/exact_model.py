@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training that is the same on one device and on many, and stops at what is not finite."""
+
+import keras
+from keras import ops
+
+from deepncm_tf import replicas
+from deepncm_tf.finite import FiniteGuard, LookForFinite
+
+
+class ExactModel(keras.Model):
+    """A Keras model that trains on replicas as it would on one device.
+
+    Loss and gradients are those of the global batch, also where replicas get unequal
+    shares of it; gradients are clipped after their sum over the replicas. A step that is
+    not finite changes nothing and ends `fit` with a `NotFiniteError`.
+
+    Args:
+        gradient_clip: Float > 0, limit of each gradient component, without loss scale;
+            or None.
+        l2: Float >= 0, adds 1/2 * l2 * (sum of squares of all trainable variables) to
+            the loss.
+        **kwargs: Those of `keras.Model`.
+    """
+
+    def __init__(self, gradient_clip=None, l2=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if gradient_clip is not None and not _is_number(gradient_clip, above=0):
+            raise ValueError(
+                "`gradient_clip` must be a positive number or None. "
+                f"Received: gradient_clip={gradient_clip!r}"
+            )
+        if not (_is_number(l2, above=0) or l2 == 0):
+            raise ValueError(f"`l2` must be a number >= 0. Received: l2={l2!r}")
+        self.gradient_clip = gradient_clip
+        self.l2 = l2
+        self.guard = None
+
+    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
+        reduction = getattr(loss, "reduction", "sum_over_batch_size")
+        if replicas.num_replicas() > 1 and reduction != "sum_over_batch_size":
+            raise ValueError(
+                "`loss` must have reduction='sum_over_batch_size' where there is more "
+                f"than one replica. Received: reduction={reduction!r}"
+            )
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        if keras.backend.backend() == "tensorflow":
+            self.guard = FiniteGuard()
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        """As `keras.Model.fit`.
+
+        Raises:
+            NotFiniteError: If images, features, loss or gradients of a step are NaN or
+                infinite. The model is as it was before that step.
+        """
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As `keras.Model.train_on_batch`; raises what `fit` raises."""
+        logs = super().train_on_batch(*args, **kwargs)
+        self.guard.look()
+        return logs
+
+    def build_training(self, x, y):
+        """Creates the variables of optimizer and metrics before the first step.
+
+        Args:
+            x, y: `keras.KerasTensor`s of a batch's images and labels.
+        """
+        self._symbolic_build(data_batch=(x, y))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """This replica's share of the global batch's loss: the shares add up to it."""
+        if y is None:
+            raise ValueError("`y`, the labels, must be given. Received: y=None")
+        if sample_weight is not None:
+            # Weights of images are weights of all their pixels.
+            while len(sample_weight.shape) < len(y_pred.shape) - 1:
+                sample_weight = ops.expand_dims(sample_weight, axis=-1)
+        loss = self._compile_loss(y, y_pred, sample_weight)
+        if replicas.num_replicas() > 1:
+            # Keras divides by the number of replicas, as if each had the same number of
+            # samples; a last partial batch, or none, must weigh by its size.
+            count = ops.cast(ops.shape(y_pred)[0], loss.dtype)
+            (total,) = replicas.all_reduce_sum([count])
+            loss *= replicas.num_replicas() * count / total
+        extra = list(self.losses)
+        if self.l2 and self.trainable_variables:
+            squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
+            extra.append(0.5 * self.l2 * sum(squares))
+        return loss + sum(self._aggregate_additional_loss(term) for term in extra)
+
+    def global_gradients(self, tape, loss, scaled_loss):
+        """Loss and gradients of the global batch.
+
+        Args:
+            tape: `tf.GradientTape` that has recorded `scaled_loss`.
+            loss: Scalar tensor, this replica's share as from `compute_loss`.
+            scaled_loss: `loss` as from the optimizer's `scale_loss`.
+
+        Returns:
+            `(loss, gradients)`; gradients, dense, are zero where there is none.
+        """
+        import tensorflow as tf
+
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        gradients = [
+            ops.zeros_like(v) if g is None else tf.convert_to_tensor(g)
+            for g, v in zip(gradients, self.trainable_variables, strict=True)
+        ]
+        loss, *gradients = replicas.all_reduce_sum([loss, *gradients])
+        return loss, gradients
+
+    def apply_gradients(self, gradients):
+        """Clips the gradients of the global batch and applies them once.
+
+        Returns:
+            Scalar bool tensor: whether the optimizer takes the step, which under loss
+            scaling it does not where there is an overflow.
+        """
+        optimizer, num_replicas = self.optimizer, replicas.num_replicas()
+        inner = optimizer.inner_optimizer if self.scales_loss else optimizer
+        if num_replicas > 1 and (
+            inner.clipvalue or inner.clipnorm or inner.global_clipnorm
+        ):
+            raise ValueError(
+                "The optimizer would clip each replica's gradients before their sum. "
+                "Use DeepNCM(gradient_clip=...) instead of the optimizer's `clipvalue`, "
+                "`clipnorm` or `global_clipnorm`."
+            )
+        finite = ops.all(ops.stack([ops.all(ops.isfinite(g)) for g in gradients or [0.0]]))
+        if self.gradient_clip is not None:
+            limit = self.gradient_clip * (
+                optimizer.dynamic_scale if self.scales_loss else 1
+            )
+            # Clipping would hide an overflow from the loss scale: let it through.
+            gradients = [
+                ops.where(finite, ops.clip(g, -limit, limit), g) for g in gradients
+            ]
+        # `apply` sums over the replicas once more.
+        gradients = [gradient / num_replicas for gradient in gradients]
+        optimizer.apply(gradients, self.trainable_variables)
+        return finite if self.scales_loss else ops.convert_to_tensor(True)
+
+    @property
+    def scales_loss(self):
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds what is not built yet from the shapes of one replica's share of a batch.
+
+        Keras takes the mean of the shares, which fails where they are unequal, and takes
+        it in every `evaluate`, which fails where the iterator has come to its end.
+        """
+        if self._distribute_strategy is None:
+            return
+        parts = (self, self._compile_metrics, self._compile_loss, self.optimizer)
+        if all(part is None or part.built for part in parts):
+            return
+        if iterator is not None:
+            for _, _, batches in iterator:
+                data_batch = keras.tree.map_structure(
+                    lambda x: self.distribute_strategy.experimental_local_results(x)[0],
+                    next(batches),
+                )
+                break
+        super()._maybe_symbolic_build(data_batch=data_batch)
+
+
+def _is_number(value, above):
+    return isinstance(value, (int, float)) and above < value < float("inf")

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every classifier, with arguments that are not the defaults: one line a method."""
+
+from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean, Softmax
+
+TABLE = [
+    (Softmax, {"use_bias": False, "kernel_initializer": "he_normal"}),
+    (OnlineMean, {}),
+    (MeanCondensation, {"condensation_steps": 2}),
+    (DecayMean, {"decay": 0.5}),
+]
+IDS = [cls.__name__ for cls, _ in TABLE]
