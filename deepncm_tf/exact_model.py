@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training that is the same on one device and on many, and stops at what is not finite."""
 
+import contextlib
+import re
+
 import keras
 from keras import ops
 
@@ -58,16 +61,23 @@ class ExactModel(keras.Model):
         Raises:
             NotFiniteError: If images, features, loss or gradients of a step are NaN or
                 infinite. The model is as it was before that step.
+            ValueError: If a label is out of range.
         """
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        with _label_errors():
+            return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
-        logs = super().train_on_batch(*args, **kwargs)
+        with _label_errors():
+            logs = super().train_on_batch(*args, **kwargs)
         self.guard.look()
         return logs
+
+    def evaluate(self, *args, **kwargs):
+        with _label_errors():
+            return super().evaluate(*args, **kwargs)
 
     def build_training(self, x, y):
         """Creates the variables of optimizer and metrics before the first step.
@@ -173,6 +183,22 @@ class ExactModel(keras.Model):
                 )
                 break
         super()._maybe_symbolic_build(data_batch=data_batch)
+
+
+@contextlib.contextmanager
+def _label_errors():
+    """Says in one line what TensorFlow says of a label out of range."""
+    try:
+        yield
+    except Exception as error:
+        pattern = r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)"
+        found = re.search(pattern, str(error))
+        if found is None:
+            raise
+        raise ValueError(
+            f"`y` must be integers from 0 to {int(found[2]) - 1}, or one-hot. "
+            f"Received: a label of {found[1]}"
+        ) from None
 
 
 def _is_number(value, above):

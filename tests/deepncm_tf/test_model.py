@@ -234,6 +234,8 @@ def test_mixed_precision():
     [
         ({"embedding_dim": 0}, "Received: embedding_dim=0"),
         ({"gradient_clip": 0.0}, "Received: gradient_clip=0.0"),
+        ({"gradient_clip": "1"}, "Received: gradient_clip='1'"),
+        ({"embedding_dim": 2.5}, r"Received: embedding_dim=2\.5"),
         ({"gradient_clip": -1}, "Received: gradient_clip=-1"),
         ({"l2": -1e-4}, "Received: l2=-0.0001"),
         ({"l2": float("nan")}, "Received: l2=nan"),
@@ -244,6 +246,11 @@ def test_bad_arguments(arguments, message):
         make(**arguments)
 
 
+def test_bad_backbone():
+    with pytest.raises(ValueError, match="Received: backbone='resnet'"):
+        DeepNCM("resnet", OnlineMean(C))
+
+
 def test_bad_classifier():
     with pytest.raises(ValueError, match="Received: classifier='decay'"):
         DeepNCM(small_backbone(), "decay")
@@ -251,8 +258,107 @@ def test_bad_classifier():
 
 @pytest.mark.parametrize(
     "loss",
-    ["sparse_categorical_crossentropy", keras.losses.CategoricalCrossentropy()],
+    [
+        "sparse_categorical_crossentropy",
+        "categorical_focal_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.CategoricalCrossentropy(),
+    ],
 )
 def test_a_loss_of_probabilities_is_refused(loss):
     with pytest.raises(ValueError, match="`loss` must take logits"):
         make(compile=False).compile("sgd", loss=loss)
+
+
+def test_the_embedding_has_the_models_precision(tmp_path):
+    """A bfloat16 model gives the same logits where the default policy is float32."""
+    images, labels = random_images(20)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = make(embedding_dim=4)
+    model.fit(images, labels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    expected = model.predict(images, verbose=0)
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), expected)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class PatchBackbone(keras.Model):
+    """A subclassed backbone with a position table, and a weight that is never used."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.flatten = keras.layers.Flatten()
+        self.project = keras.layers.Dense(4)
+        self.positions = keras.layers.Embedding(3, 4)
+
+    def build(self, input_shape):
+        self.project.build((None, int(np.prod(input_shape[1:]))))
+        self.positions.build()
+        self.unused = self.add_weight(shape=(2,), name="unused")
+        super().build(input_shape)
+
+    def call(self, images):
+        rows = keras.ops.ones((1,), dtype="int32")
+        return self.project(self.flatten(images)) + self.positions(rows)
+
+
+@pytest.mark.parametrize("gradient_clip", [None, 1.0])
+def test_a_subclassed_backbone(gradient_clip, tmp_path):
+    images, labels = random_images(20)
+    model = DeepNCM(PatchBackbone(), DecayMean(C), gradient_clip=gradient_clip)
+    model.compile(keras.optimizers.SGD(0.05), metrics=["accuracy"])
+    table = None
+    history = model.fit(images, labels, epochs=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    table = model.backbone.positions.get_weights()[0]
+    model.fit(images, labels, verbose=0)
+    changed = (model.backbone.positions.get_weights()[0] != table).any(axis=1)
+    np.testing.assert_array_equal(changed, [False, True, False])
+    assert model.embed(images, verbose=0).shape == (20, 4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+def test_frozen_features():
+    """Class means of a fixed network: nothing is trained but the means."""
+    images, labels = random_images(60)
+    backbone = small_backbone()
+    backbone.trainable = False
+    model = DeepNCM(backbone, OnlineMean(C), l2=1e-3, gradient_clip=1.0)
+    model.compile("sgd", metrics=["accuracy"])
+    model.fit(images, labels, verbose=0)
+    features = model.embed(images, verbose=0)
+    sums, counts = class_sums(features, labels, C)
+    np.testing.assert_allclose(
+        model.classifier.means.numpy(), sums / counts[:, None], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_weights_of_images_in_dense_prediction():
+    backbone = keras.Sequential(
+        [keras.Input((4, 4, 3), name="image"), keras.layers.Conv2D(4, 3, padding="same")]
+    )
+    model = DeepNCM(backbone, Softmax(C))
+    model.compile("sgd")
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(4, 4, 4, 3)).astype("float32")
+    labels = rng.integers(C, size=(4, 4, 4))
+    weights = np.array([0, 0, 0, 4.0], "float32")
+    figures = [
+        model.evaluate(images, labels, sample_weight=weights, verbose=0),
+        model.evaluate(images[3:], labels[3:], verbose=0),
+    ]
+    np.testing.assert_allclose(figures[0], figures[1], rtol=1e-5)
+
+
+def test_no_labels():
+    model = make()
+    with pytest.raises(ValueError, match="`y`, the labels, must be given"):
+        model.fit(np.zeros((4, 4, 4, 3), "float32"), verbose=0)
+    with pytest.raises(ValueError, match=r"weights of 3 classes .* y of shape \(None, 5\)"):
+        model.fit(np.zeros((4, 4, 4, 3), "float32"), np.zeros((4, 5)), verbose=0)

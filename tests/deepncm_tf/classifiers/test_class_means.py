@@ -159,6 +159,21 @@ def test_a_class_without_a_sample(method):
     np.testing.assert_array_equal(to_numpy(training)[:, :-1], to_numpy(inference)[:, :-1])
 
 
+@pytest.mark.parametrize("scale", [1e5, 1e15, 1e20])
+def test_far_features_are_finite_and_never_of_an_unseen_class(method, scale):
+    make, _ = method
+    classifier = make()
+    for x, y, _ in batches(classes=C - 1):
+        classifier.update(x, y)
+    x = np.float32(scale) * np.float32([[1, 2, 3], [-1, 0, 0]])
+    for training in (False, True):
+        assert np.isfinite(to_numpy(classifier(x, training=training))).all()
+    logits = to_numpy(classifier(x))
+    assert (logits[:, -1] < logits[:, :-1].min(axis=-1)).all()
+    classifier.update(x, [0, 1])
+    assert np.isfinite(to_numpy(classifier(x))).all()
+
+
 def test_where_false_keeps_the_state(method):
     make, _ = method
     classifier = make()
@@ -231,6 +246,7 @@ def test_no_gradient_flows_through_the_state(method):
         (lambda: OnlineMean(0), "num_classes=0"),
         (lambda: OnlineMean("ten"), "num_classes='ten'"),
         (lambda: OnlineMean(2.0), "num_classes=2.0"),
+        (lambda: OnlineMean(True), "num_classes=True"),
         (lambda: MeanCondensation(2, condensation_steps=0), "condensation_steps=0"),
         (lambda: MeanCondensation(2, condensation_steps=1.5), "condensation_steps=1.5"),
         (lambda: DecayMean(2, decay=1), "decay=1"),
@@ -247,3 +263,7 @@ def test_bad_arguments(make, received):
 def test_bad_labels():
     with pytest.raises(ValueError, match=r"labels of shape \(2, 3\) for features with 2"):
         OnlineMean(4).update(np.ones((2, 5)), np.ones((2, 3)))
+
+
+def test_numpy_integers_are_integers():
+    assert OnlineMean(np.int64(3)).get_config()["num_classes"] == 3

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A step that is not finite changes nothing, and `fit` says where it was."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import random_images, small_backbone
+from methods import IDS, TABLE
+
+from deepncm_tf import DeepNCM, replicas
+from deepncm_tf.finite import NotFiniteError
+
+C, BATCH = 3, 8
+every_method = pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+
+
+def make(cls, arguments):
+    model = DeepNCM(
+        small_backbone(normalize=True), cls(C, **arguments), embedding_dim=4, l2=1e-3
+    )
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
+    return model
+
+
+def state(model):
+    return [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
+
+
+@every_method
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bad_image_stops_training_where_it_is(cls, arguments, value):
+    images, labels = random_images(40)
+    good, bad = make(cls, arguments), make(cls, arguments)
+    bad.set_weights(good.get_weights())
+    good.fit(images[:24], labels[:24], batch_size=BATCH, shuffle=False, verbose=0)
+    images[27, 1, 2, 0] = value  # in the fourth batch of five
+    with pytest.raises(NotFiniteError, match="Not finite in step 4: images") as error:
+        bad.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
+    assert error.value.step == 4
+    for expected, actual in zip(state(good), state(bad), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    # Training goes on from there with images that are finite.
+    bad.fit(images[:24], labels[:24], verbose=0)
+
+
+def test_replicas_stop_together():
+    images, labels = random_images(16)
+    images[15] = np.nan  # which only the second replica sees
+    with replicas.get_strategy("mirrored", 2).scope():
+        model = make(*TABLE[-1])
+        before = model.get_weights()
+        with pytest.raises(NotFiniteError, match="step 1: images"):
+            model.fit(images, labels, batch_size=16, shuffle=False, verbose=0)
+    for expected, actual in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_features_loss_and_gradients():
+    """A backbone whose weights overflow: the images are not at fault."""
+    images, labels = random_images(8)
+    model = make(*TABLE[0])
+    model.embedding.kernel.assign(model.embedding.kernel * 1e38)
+    model.embedding.bias.assign(model.embedding.bias + 3e38)
+    model.embedding.kernel.assign(model.embedding.kernel + 3e38)
+    with pytest.raises(NotFiniteError, match="step 1: features") as error:
+        model.train_on_batch(images, labels)
+    assert "images" not in error.value.kinds
+
+
+def test_a_finite_run_is_not_disturbed():
+    images, labels = random_images(40)
+    model = make(*TABLE[1])
+    model.fit(images, labels, batch_size=BATCH, verbose=0, epochs=2)
+    model.guard.look()
+    assert (model.guard.record.numpy() == 0).all()
+
+
+def test_labels_out_of_range():
+    images, labels = random_images(8)
+    labels[3] = C
+    model = make(*TABLE[1])
+    with pytest.raises(ValueError, match=f"Received: a label of {C}"):
+        model.fit(images, labels, verbose=0)
+    with pytest.raises(ValueError, match=f"Received: a label of {C}"):
+        model.evaluate(images, labels, verbose=0)
+    dataset = tf.data.Dataset.from_tensors((images, labels))
+    with pytest.raises(ValueError, match=f"Received: a label of {C}"):
+        model.fit(dataset, verbose=0)
