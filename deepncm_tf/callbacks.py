@@ -8,7 +8,7 @@ import time
 import keras
 import tensorflow as tf
 
-from deepncm_tf import runs
+from deepncm_tf import replicas, runs
 
 EVALUATIONS = ("val", "test")
 
@@ -127,14 +127,17 @@ class Record(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         every = self.checkpoint_every_steps
+        if replicas.is_multi_worker(self.model.distribute_strategy):
+            self.signals.check()  # workers hear of it in different steps: no checkpoint
         if self.signals.received or (every and self.progress.batches % every == 0):
             self._checkpoint()
 
     def on_epoch_end(self, epoch, logs=None):
         self.progress.history.append(self.report.entry)
         self.progress.batches, self.progress.seconds = 0, 0.0
-        self.write_metrics()
-        self._write_summaries(self.report.entry)
+        if self.checkpoints.writes:
+            self.write_metrics()
+            self._write_summaries(self.report.entry)
         self._checkpoint()
 
     def on_train_end(self, logs=None):

@@ -41,9 +41,11 @@ class Checkpoints:
         folder: Where they lie.
         variables: List of `keras.Variable`s: the model's and the optimizer's.
         metrics: List of the metrics' variables, which matter inside an epoch.
+        writes: Bool, whether this process is the one that writes.
     """
 
-    def __init__(self, folder, variables, metrics=()):
+    def __init__(self, folder, variables, metrics=(), writes=True):
+        self.writes = writes
         self.folder = pathlib.Path(folder)
         # By number: paths depend on what else the process has built.
         self.variables = {f"{n:04d}": variable for n, variable in enumerate(variables)}
@@ -59,6 +61,8 @@ class Checkpoints:
         arrays = {name: np.asarray(v) for name, v in self.variables.items()}
         if progress.batches:
             arrays.update({n: replicas.read_copies(v) for n, v in self.metrics.items()})
+        if not self.writes:
+            return
         text = json.dumps(dataclasses.asdict(progress)).encode()
         arrays[PROGRESS] = np.frombuffer(text, dtype="uint8")
         self.folder.mkdir(exist_ok=True)

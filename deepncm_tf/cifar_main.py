@@ -16,7 +16,7 @@ is not repeated.
 import os
 import sys
 
-from absl import app
+from absl import app, logging
 from absl import flags as absl_flags
 
 from deepncm_tf import flags, runs
@@ -60,6 +60,7 @@ def main(argv):
         fail(error, 1)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)  # TFDS's and tf.distribute's lines of each step
     from deepncm_tf import datasets, finite, signals, training
 
     try:

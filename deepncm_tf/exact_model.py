@@ -96,17 +96,18 @@ class ExactModel(keras.Model):
             while len(sample_weight.shape) < len(y_pred.shape) - 1:
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
         loss = self._compile_loss(y, y_pred, sample_weight)
-        if replicas.num_replicas() > 1:
+        num_replicas = replicas.num_replicas()
+        if num_replicas > 1:
             # Keras divides by the number of replicas, as if each had the same number of
             # samples; a last partial batch, or none, must weigh by its size.
             count = ops.cast(ops.shape(y_pred)[0], loss.dtype)
             (total,) = replicas.all_reduce_sum([count])
-            loss *= replicas.num_replicas() * count / total
+            loss *= count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # its divisor
         extra = list(self.losses)
         if self.l2 and self.trainable_variables:
             squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
             extra.append(0.5 * self.l2 * sum(squares))
-        return loss + sum(self._aggregate_additional_loss(term) for term in extra)
+        return loss + sum(ops.cast(ops.sum(t), loss.dtype) / num_replicas for t in extra)
 
     def global_gradients(self, tape, loss, scaled_loss):
         """Loss and gradients of the global batch.

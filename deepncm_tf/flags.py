@@ -184,8 +184,9 @@ FLAGS = (
     _choice(
         "distribution_strategy",
         "one_device",
-        ("one_device", "mirrored"),
-        "Whether to train on one device or on several of this machine.",
+        ("one_device", "mirrored", "multi_worker_mirrored"),
+        "Whether to train on one device, on several of this machine, or on several "
+        "machines, which TF_CONFIG or Slurm's variables describe.",
         identity=False,
     ),
     Flag(
@@ -292,15 +293,16 @@ def _check_combinations(config, recipe):
             f"--dataset=digits. Received: --dataset={config['dataset']}"
         )
     one_device = config["distribution_strategy"] == "one_device"
-    if one_device and (config["num_devices"] or 1) > 1:
+    strategy = f"--distribution_strategy={config['distribution_strategy']}"
+    if not strategy.endswith("=mirrored") and (config["num_devices"] or 1) > 1:
         raise FlagError(
             "--num_devices needs --distribution_strategy=mirrored. Received: "
-            f"--num_devices={config['num_devices']} with --distribution_strategy=one_device"
+            f"--num_devices={config['num_devices']} with {strategy}"
         )
     if not one_device and config["jit_compile"] == "on":
         raise FlagError(
-            "--jit_compile must be auto or off with --distribution_strategy=mirrored, "
-            "under which TensorFlow cannot compile a step. Received: --jit_compile=on"
+            f"--jit_compile must be auto or off with {strategy}, under which TensorFlow "
+            "cannot compile a step. Received: --jit_compile=on"
         )
 
 

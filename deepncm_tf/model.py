@@ -267,4 +267,5 @@ class DeepNCM(ExactModel):
     def _step_logs(self, x, y, logits, loss, sample_weight):
         # Every replica reports the global loss with its own number of samples.
         self._loss_tracker.update_state(loss, sample_weight=ops.shape(logits)[0])
-        return self.compute_metrics(x, y, logits, sample_weight=sample_weight)
+        logs = self.compute_metrics(x, y, logits, sample_weight=sample_weight)
+        return replicas.reducible(logs)

@@ -103,7 +103,7 @@ def training_dataset(
     images, labels = tf.constant(images), tf.constant(labels)
     num_samples = labels.shape[0]
 
-    def epoch_dataset(epoch):
+    def epoch_dataset(epoch, shares):
         order, offsets, flips = epoch_plan(num_samples, seed, epoch, flip)
 
         def batch(rows):
@@ -114,12 +114,13 @@ def training_dataset(
             return {"image": standardize(image), "index": index}, tf.gather(labels, index)
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
-        return _slices(num_samples, batch_size, first).map(
+        return _slices(num_samples, batch_size, shares, first).map(
             batch, num_parallel_calls=tf.data.AUTOTUNE
         )
 
-    def build():
-        return tf.data.Dataset.range(initial_epoch, epochs).flat_map(epoch_dataset)
+    def build(shares):
+        epoch_numbers = tf.data.Dataset.range(initial_epoch, epochs)
+        return epoch_numbers.flat_map(lambda epoch: epoch_dataset(epoch, shares))
 
     return _distribute(build)
 
@@ -140,24 +141,28 @@ def evaluation_dataset(images, labels, batch_size):
         image = standardize(tf.gather(images, rows))
         return {"image": image, "index": rows}, tf.gather(labels, rows)
 
-    def build():
-        return _slices(labels.shape[0], batch_size).map(
+    def build(shares):
+        return _slices(labels.shape[0], batch_size, shares).map(
             batch, num_parallel_calls=tf.data.AUTOTUNE
         )
 
     return _distribute(build)
 
 
-def _slices(num_samples, batch_size, first=0):
+def _slices(num_samples, batch_size, shares, first=0):
     """Dataset of int32 row numbers: replica by replica, the slices of each batch.
 
-    It begins with the batch `first`.
+    Args:
+        num_samples, batch_size: Ints.
+        shares: Range of the replicas whose slices are wanted.
+        first: Int, the batch to begin with.
     """
     num_replicas = replicas.num_replicas()
 
     def rows(position):
         position = tf.cast(position, tf.int32)
-        step, replica = position // num_replicas, position % num_replicas
+        step = position // len(shares)
+        replica = shares.start + position % len(shares)
         start = step * batch_size
         size = tf.minimum(batch_size, num_samples - start)
         # Shares differ by one sample at most; in a small last batch they may be empty.
@@ -166,13 +171,18 @@ def _slices(num_samples, batch_size, first=0):
         )
 
     steps = steps_per_epoch(num_samples, batch_size)
-    first = tf.cast(first, tf.int64) * num_replicas
-    return tf.data.Dataset.range(first, steps * num_replicas).map(rows)
+    first = tf.cast(first, tf.int64) * len(shares)
+    return tf.data.Dataset.range(first, steps * len(shares)).map(rows)
 
 
 def _distribute(build):
+    """A dataset made of the slices of all replicas, or of those of this worker."""
     if replicas.num_replicas() == 1:
-        return build().prefetch(tf.data.AUTOTUNE)
-    return tf.distribute.get_strategy().distribute_datasets_from_function(
-        lambda context: build().prefetch(2 * context.num_replicas_in_sync)
-    )
+        return build(range(1)).prefetch(tf.data.AUTOTUNE)
+
+    def worker_dataset(context):
+        count = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * count
+        return build(range(first, first + count)).prefetch(2 * count)
+
+    return tf.distribute.get_strategy().distribute_datasets_from_function(worker_dataset)

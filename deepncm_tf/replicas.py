@@ -6,11 +6,15 @@ function here is the identity, so that callers need not ask where they run.
 """
 
 import contextlib
+import os
 
 import keras
 import numpy as np
 
-STRATEGIES = ("one_device", "mirrored")
+STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
+# Seconds from one look at the other workers to the next; TensorFlow's 30 would let a job
+# wait a minute for a worker that has died.
+HEALTH_INTERVAL = 10
 
 
 def num_replicas():
@@ -43,6 +47,8 @@ def all_reduce_sum(tensors):
 
 def read_copies(variable):
     """The replicas' own values of a variable, `(num_replicas, ...)`."""
+    if _in_multi_worker():  # a sum over the workers, who all must come here
+        return np.asarray(variable)[None]
     copies = getattr(variable.value, "values", (variable.value,))
     return np.stack([np.asarray(copy) for copy in copies])
 
@@ -55,17 +61,30 @@ def assign_copies(variable, values):
         values: As `read_copies` gave them, maybe with another number of replicas.
     """
     copies = getattr(variable.value, "values", (variable.value,))
-    if len(copies) != len(values):
+    if _in_multi_worker() and not is_chief(_strategy()):
+        values = [np.zeros_like(values[0])] * len(copies)
+    elif len(copies) != len(values):
         values = [values.sum(axis=0), *[np.zeros_like(values[0])] * (len(copies) - 1)]
     for copy, value in zip(copies, values, strict=True):
         copy.assign(value)
+
+
+def _strategy():
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy()
+
+
+def _in_multi_worker():
+    return num_replicas() > 1 and is_multi_worker(_strategy())
 
 
 def get_strategy(name="one_device", num_devices=None):
     """Picks the strategy of a run. Call it before TensorFlow has used a device.
 
     Args:
-        name: `"one_device"` or `"mirrored"`.
+        name: `"one_device"`, `"mirrored"`, or `"multi_worker_mirrored"` for a process on
+            each of several machines, which `TF_CONFIG` or Slurm's variables describe.
         num_devices: Int, devices to mirror over: GPUs, or logical CPUs on a machine
             without one. None means every GPU.
 
@@ -73,12 +92,15 @@ def get_strategy(name="one_device", num_devices=None):
         A `tf.distribute.Strategy`, or None for one device.
 
     Raises:
-        ValueError: If the strategy is unknown or there are not so many devices.
+        ValueError: If the strategy is unknown, there are not so many devices, or nothing
+            describes the workers.
     """
     if name not in STRATEGIES:
         raise ValueError(f"`name` must be one of {STRATEGIES}. Received: name={name!r}")
     if name == "one_device":
         return None
+    if name == "multi_worker_mirrored":
+        return _multi_worker_strategy()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -96,6 +118,57 @@ def get_strategy(name="one_device", num_devices=None):
     return tf.distribute.MirroredStrategy(
         [f"GPU:{index}" for index in range(num_devices or len(gpus))]
     )
+
+
+def is_multi_worker(strategy):
+    """Whether a strategy spans several processes."""
+    return strategy is not None and strategy.extended._in_multi_worker_mode()
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes."""
+    if not is_multi_worker(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
+
+
+def reducible(logs):
+    """Logs of a step in a form that Keras can reduce over several workers.
+
+    There it takes a mean over axis 0, which scalars do not have (keras issue 20585): each
+    becomes a vector of one. Elsewhere logs stay as they are.
+    """
+    if not _in_multi_worker():
+        return logs
+    return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
+
+
+def wait_for_all(strategy):
+    """Waits until every worker has come here."""
+    if is_multi_worker(strategy):
+        import tensorflow as tf
+
+        strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0), axis=None)
+
+
+def _multi_worker_strategy():
+    if "TF_CONFIG" not in os.environ and "SLURM_PROCID" not in os.environ:
+        raise ValueError(
+            "`multi_worker_mirrored` needs the environment variable TF_CONFIG, the same on "
+            "every worker but for its task, or Slurm's variables. Received: neither"
+        )
+    import tensorflow as tf
+    from tensorflow.python.distribute import collective_all_reduce_strategy
+
+    extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+    extended._check_health_interval = HEALTH_INTERVAL
+    resolver = None  # TF_CONFIG
+    if "TF_CONFIG" not in os.environ:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
 
 
 def _logical_cpus(count):

@@ -10,12 +10,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StoppedError(RuntimeError):
-    """The run was stopped by a signal, after a checkpoint."""
+    """The run was stopped by a signal."""
 
     def __init__(self, signum):
         super().__init__(
-            f"Stopped by {signal.Signals(signum).name}, after a checkpoint. The same "
-            "command goes on from there."
+            f"Stopped by {signal.Signals(signum).name}. The same command goes on from the "
+            "last checkpoint."
         )
         self.status = 128 + signum  # the shell's convention
 

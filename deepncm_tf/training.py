@@ -36,19 +36,22 @@ def run(config):
         print(_summary(folder, result, "Finished before"))
         return result
     try:
+        # First of all: a multi-worker strategy must find TensorFlow unused.
+        strategy = replicas.get_strategy(
+            config["distribution_strategy"], config["num_devices"]
+        )
         splits = datasets.load(
             config["dataset"],
             config["label"],
             config["validation_fraction"],
             config["data_dir"],
         )
-        strategy = replicas.get_strategy(
-            config["distribution_strategy"], config["num_devices"]
-        )
     except ValueError as error:  # what the flags alone cannot tell
         raise runs.RunError(str(error)) from error
-    folder.open()
+    if replicas.is_chief(strategy):
+        folder.open()
     with contextlib.closing(folder):
+        replicas.wait_for_all(strategy)  # the folder is ready
         return _run(config, folder, splits, strategy)
 
 
@@ -56,13 +59,34 @@ def _run(config, folder, splits, strategy):
     with (
         _dtype_policy(flags.DTYPES[config["dtype"]]),
         strategy.scope() if strategy else contextlib.nullcontext(),
+        signals.Signals().handled() as stop,
+        _lost_workers(strategy),
     ):
         keras.utils.set_random_seed(config["seed"])
-        with signals.Signals().handled() as stop:
-            result = _train(config, folder, splits, stop)
-    folder.finish(result)
-    print(_summary(folder, result, "Finished"))
+        model, history = _train(config, folder, splits, stop)
+    result = _result(config, history)
+    if replicas.is_chief(strategy):
+        runs.write_atomically(folder.path / "model.keras", model.save)
+        folder.finish(result)
+        print(_summary(folder, result, "Finished"))
+    replicas.wait_for_all(strategy)  # nobody leaves before it is written
     return result
+
+
+@contextlib.contextmanager
+def _lost_workers(strategy):
+    """Says in one line what TensorFlow says when another worker is gone."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not replicas.is_multi_worker(strategy):
+            raise
+        raise runs.RunError(
+            f"Lost another worker ({type(error).__name__}: {error.message[:200]}). Start "
+            "all workers again: they go on from the last checkpoint."
+        ) from error
 
 
 def build_model(config):
@@ -104,6 +128,7 @@ def _train(config, folder, splits, stop):
         folder.path / "checkpoints",
         model.variables + model.optimizer.variables,
         model.metrics_variables,
+        writes=replicas.is_chief(model.distribute_strategy),
     )
     progress = checkpoints.restore()
     max_steps = min(config["max_train_steps"] or total_steps, total_steps)
@@ -131,18 +156,23 @@ def _train(config, folder, splits, stop):
     record = Record(
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
     )
+    if checkpoints.writes:
+        _write_earlier_metrics(folder, record, progress)
+    started = time.perf_counter()
+    _fit(config, model, train, steps, max_steps, progress, [report, record])
+    print(f"Trained for {time.perf_counter() - started:.0f} s")
+    return model, progress.history
+
+
+def _write_earlier_metrics(folder, record, progress):
+    """Writes the entries up to the checkpoint: what was logged after it will come again."""
     if progress.history and not record.metrics_are_whole():
         print(
             f"Warning: metrics.jsonl in {folder.path} is damaged; the last checkpoint "
             "gives it again.",
             file=sys.stderr,
         )
-    record.write_metrics()  # drops what was logged but not checkpointed
-    started = time.perf_counter()
-    _fit(config, model, train, steps, max_steps, progress, [report, record])
-    print(f"Trained for {time.perf_counter() - started:.0f} s")
-    runs.write_atomically(folder.path / "model.keras", model.save)
-    return _result(config, progress.history)
+    record.write_metrics()
 
 
 def _fit(config, model, train, steps, max_steps, progress, callbacks):

@@ -44,11 +44,12 @@ def small_backbone(shape=(4, 4, 3), dim=6, normalize=False):
     """Images to `(batch, dim)` features with few parameters."""
     layers = [keras.Input(shape, name="image")]
     if normalize:
+        from deepncm_tf import replicas
         from official_resnet import BatchNormalization
 
         layers += [
             keras.layers.Conv2D(4, 3, padding="same"),
-            BatchNormalization(momentum=0.9),
+            BatchNormalization(momentum=0.9, synchronized=replicas.num_replicas() > 1),
             keras.layers.ReLU(),
         ]
     return keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(dim)])
