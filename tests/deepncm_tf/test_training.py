@@ -2,6 +2,9 @@
 """Whole runs on a few digits: files, repetition, resumption, refusal."""
 
 import json
+import os
+import signal
+import subprocess
 
 import keras
 import numpy as np
@@ -9,7 +12,16 @@ import pytest
 import tensorflow as tf
 from helpers import small_backbone
 
-from deepncm_tf import callbacks, cifar_main, datasets, flags, pipeline, runs, training
+from deepncm_tf import (
+    callbacks,
+    cifar_main,
+    datasets,
+    flags,
+    pipeline,
+    runs,
+    signals,
+    training,
+)
 from deepncm_tf.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}
@@ -152,8 +164,14 @@ class InterruptedRunError(Exception):
 
 
 def interrupt(monkeypatch, epoch, where):
-    """Ends the run in an epoch, before or after its checkpoint is written."""
+    """Ends the run in an epoch: in its third batch, before or after its checkpoint."""
     on_epoch_end = callbacks.Record.on_epoch_end
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if where == "batch" and batch == 2:
+            raise InterruptedRunError
+
+    monkeypatch.setattr(callbacks.Record, "on_train_batch_begin", on_train_batch_begin)
 
     def interrupted(self, epoch_index, logs=None):
         if epoch_index == epoch and where == "between":
@@ -179,6 +197,79 @@ def test_a_resumed_run_ends_where_it_would_have(
     assert not (tmp_path / "resumed" / "result.json").exists()
     training.run(resumed)
     assert_same_run(folder, tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_after_a_checkpoint(
+    tmp_path, monkeypatch, whole, small_network, signum
+):
+    method, folder = whole
+    stopped = config(tmp_path / "stopped", ncm=method, seed=3)
+    batches = iter(range(100))
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if next(batches) == 4:  # the second batch of the second epoch
+            os.kill(os.getpid(), signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Record, "on_train_batch_begin", on_train_batch_begin)
+        with pytest.raises(signals.StoppedError) as error:
+            training.run(stopped)
+    assert error.value.status == 128 + signum
+    names = {path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()}
+    assert "epoch-00001-batch-0000002.npz" in names
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    training.run(stopped)
+    assert_same_run(folder, tmp_path / "stopped")
+
+
+def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_network):
+    values = {"distribution_strategy": "mirrored", "num_devices": 2, "train_epochs": 2}
+    training.run(config(tmp_path / "whole", **values))
+    resumed = config(tmp_path / "resumed", checkpoint_every_steps=2, **values)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        interrupt(patch, 0, "batch")
+        training.run(resumed)
+    training.run(resumed)
+    assert_same_run(tmp_path / "whole", tmp_path / "resumed")
+
+
+def test_a_damaged_log_comes_again(tmp_path, monkeypatch, capsys, whole, small_network):
+    method, folder = whole
+    resumed = config(tmp_path / "resumed", ncm=method, seed=3)
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        interrupt(patch, 1, "after")
+        training.run(resumed)
+    path = tmp_path / "resumed" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:50] + b"\xff" + path.read_bytes()[51:])
+    training.run(resumed)
+    assert "metrics.jsonl in" in capsys.readouterr().err
+    assert_same_run(folder, tmp_path / "resumed")
+    # And of a finished run, whose result is checked as well.
+    path.write_bytes(path.read_bytes()[:-5])
+    training.run(resumed)
+    assert "metrics.jsonl in" in capsys.readouterr().err
+    assert_same_run(folder, tmp_path / "resumed")
+
+
+def test_a_full_disk(tmp_path, small_network):
+    """The run says so; with room for it, it ends where it would have."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        (disk / "ballast").write_bytes(bytes(340_000))
+        with pytest.raises(OSError, match=r"No space left"):
+            training.run(config(disk / "run"))
+        assert not (disk / "run" / "result.json").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        training.run(config(disk / "run"))
+        training.run(config(tmp_path / "whole"))
+        assert_same_run(disk / "run", tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path, small_network, capsys, monkeypatch):
