@@ -55,18 +55,19 @@ class ExactModel(keras.Model):
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(self, *args, callbacks=None, **kwargs):
+    def fit(self, x=None, *args, callbacks=None, **kwargs):
         """As `keras.Model.fit`.
 
         Raises:
             NotFiniteError: If images, features, loss or gradients of a step are NaN or
                 infinite. The model is as it was before that step.
-            ValueError: If a label is out of range.
+            ValueError: If there is no sample or a label is out of range.
         """
+        _refuse_empty(x)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
         with _label_errors():
-            return super().fit(*args, callbacks=callbacks, **kwargs)
+            return super().fit(x, *args, callbacks=callbacks, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
@@ -75,9 +76,14 @@ class ExactModel(keras.Model):
         self.guard.look()
         return logs
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, x=None, *args, **kwargs):
+        _refuse_empty(x)
         with _label_errors():
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        _refuse_empty(x)
+        return super().predict(x, *args, **kwargs)
 
     def build_training(self, x, y):
         """Creates the variables of optimizer and metrics before the first step.
@@ -184,6 +190,17 @@ class ExactModel(keras.Model):
                 )
                 break
         super()._maybe_symbolic_build(data_batch=data_batch)
+
+
+def _refuse_empty(x):
+    """Raises a `ValueError` for arrays or datasets that are known to be empty."""
+    if callable(getattr(x, "cardinality", None)):
+        empty = int(x.cardinality()) == 0
+    else:
+        first = next(iter(keras.tree.flatten(x)), None)
+        empty = getattr(first, "shape", None) is not None and 0 in tuple(first.shape)[:1]
+    if empty:
+        raise ValueError("`x` must hold at least one sample. Received: none")
 
 
 @contextlib.contextmanager

@@ -115,6 +115,7 @@ class DeepNCM(ExactModel):
 
     def call(self, inputs, training=False, return_features=False):
         image, index = unpack_inputs(inputs)
+        self._check_shape(image)
         features = extract_features(self.backbone, self.embedding, image, training)
         logits = self.classifier(features, index=index, training=training)
         return (logits, features) if return_features else logits
@@ -195,13 +196,13 @@ class DeepNCM(ExactModel):
             self._unseen.update_state(weights * ops.cast(~seen, weights.dtype))
         return self._step_logs(x, y, logits, loss, sample_weight)
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,
         `unseen` counts the evaluated samples of such classes: none of them can be right.
         """
         self._evaluating = True
         try:
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, *args, **kwargs)
         finally:
             self._evaluating = False
 
@@ -225,6 +226,8 @@ class DeepNCM(ExactModel):
             raise ValueError(
                 "Call the model on a batch of images, or `fit` it, before `embed`."
             )
+        if not hasattr(x, "cardinality"):
+            self._check_shape(unpack_inputs(x)[0])
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
@@ -263,6 +266,17 @@ class DeepNCM(ExactModel):
         for part in ("backbone", "classifier"):
             config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
+
+    def _check_shape(self, image):
+        shape, wanted = tuple(image.shape)[1:], self._image_shape[1:]
+        if len(shape) != len(wanted) or any(
+            a is not None and b is not None and a != b
+            for a, b in zip(shape, wanted, strict=True)
+        ):
+            raise ValueError(
+                f"`x` must be images of shape {wanted}, as the model was built for. "
+                f"Received: images of shape {shape}"
+            )
 
     def _step_logs(self, x, y, logits, loss, sample_weight):
         # Every replica reports the global loss with its own number of samples.

@@ -99,6 +99,7 @@ def test_inside_an_epoch(tmp_path):
     assert float(metric.result()) == 0
 
 
+@pytest.mark.bad_input
 def test_all_damaged(tmp_path):
     saved(tmp_path)
     for path in tmp_path.iterdir():
@@ -107,6 +108,7 @@ def test_all_damaged(tmp_path):
         restored(tmp_path)
 
 
+@pytest.mark.bad_input
 def test_another_model(tmp_path):
     saved(tmp_path)
     state = [keras.Variable(np.zeros((2, 4)), name="kernel")]

@@ -66,6 +66,7 @@ def test_validation_split(digits):
     np.testing.assert_allclose(shares, 0.25, atol=0.01)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "received"),
     [
@@ -81,6 +82,7 @@ def test_bad_arguments(arguments, received):
         datasets.load(**arguments)
 
 
+@pytest.mark.bad_input
 def test_missing_data_without_a_network(tmp_path, monkeypatch):
     def unreachable(*args):
         raise OSError("Name or service not known")

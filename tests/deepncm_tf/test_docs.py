@@ -9,7 +9,17 @@ import re
 
 import pytest
 
-from deepncm_tf import DeepNCM, classifiers, flags, metrics, model
+from deepncm_tf import (
+    DeepNCM,
+    classifiers,
+    datasets,
+    flags,
+    metrics,
+    model,
+    pipeline,
+    replicas,
+    training,
+)
 from deepncm_tf.losses import LogitCrossEntropy
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
@@ -22,6 +32,14 @@ DOCUMENTED = [
     LogitCrossEntropy,
     cifar_resnet,
     classifiers.get,
+    datasets.load,
+    pipeline.augment,
+    pipeline.epoch_plan,
+    pipeline.evaluation_dataset,
+    pipeline.standardize,
+    pipeline.training_dataset,
+    replicas.get_strategy,
+    training.run,
     metrics.RelativeMeanDistance,
     recipe.learning_rate_schedule,
     recipe.optimizer,

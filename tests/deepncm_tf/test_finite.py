@@ -27,6 +27,7 @@ def state(model):
     return [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
 
 
+@pytest.mark.bad_input
 @every_method
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_bad_image_stops_training_where_it_is(cls, arguments, value):
@@ -44,6 +45,7 @@ def test_a_bad_image_stops_training_where_it_is(cls, arguments, value):
     bad.fit(images[:24], labels[:24], verbose=0)
 
 
+@pytest.mark.bad_input
 def test_replicas_stop_together():
     images, labels = random_images(16)
     images[15] = np.nan  # which only the second replica sees
@@ -56,6 +58,7 @@ def test_replicas_stop_together():
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.bad_input
 def test_features_loss_and_gradients():
     """A backbone whose weights overflow: the images are not at fault."""
     images, labels = random_images(8)
@@ -76,6 +79,7 @@ def test_a_finite_run_is_not_disturbed():
     assert (model.guard.record.numpy() == 0).all()
 
 
+@pytest.mark.bad_input
 def test_labels_out_of_range():
     images, labels = random_images(8)
     labels[3] = C

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from deepncm_tf import flags
+from deepncm_tf import cifar_main, flags
 
 
 def test_defaults_are_the_published_run():
@@ -39,6 +39,7 @@ def test_digits_have_their_own_defaults():
     assert flags.resolve({"dataset": "digits", "batch_size": 64})["batch_size"] == 64
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -157,6 +158,7 @@ def test_help_and_bad_flags_do_not_import_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,6 +176,20 @@ def test_bad_command_lines(arguments, message):
     assert len(outcome.stderr.splitlines()) <= 4
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "name", [flag.name for flag in flags.FLAGS if flag.kind in (int, float, bool)]
+)
+def test_wrong_types(name, capsys):
+    with pytest.raises(SystemExit) as status:
+        cifar_main.parse(["cifar_main", f"--{name}=much"])
+    assert status.value.code == 2
+    error = capsys.readouterr().err
+    assert name in error
+    assert "much" in error
+
+
+@pytest.mark.bad_input
 def test_unwritable_model_dir(tmp_path):
     (tmp_path / "file").touch()
     outcome = command("--dataset=digits", f"--model_dir={tmp_path / 'file' / 'run'}")

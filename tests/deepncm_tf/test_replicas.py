@@ -141,6 +141,7 @@ def test_float16_under_loss_scaling():
     assert_copies_are_equal(two)
 
 
+@pytest.mark.bad_input
 def test_the_optimizers_own_clipping_is_refused():
     with scope(2):
         model = make_model("Softmax", 2)
@@ -150,6 +151,7 @@ def test_the_optimizers_own_clipping_is_refused():
             model.fit(dataset, verbose=0, shuffle=False)
 
 
+@pytest.mark.bad_input
 def test_a_loss_that_cannot_be_averaged_is_refused():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     with scope(2):

@@ -39,6 +39,7 @@ def hold(path, ready, done):
     folder.close()
 
 
+@pytest.mark.bad_input
 def test_a_second_process_is_refused(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
@@ -88,6 +89,7 @@ def test_damaged_sums(finished):
     assert finished.result() is None
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"flags": 3, "versions": {}}'])
 def test_a_foreign_or_damaged_config(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
@@ -99,6 +101,7 @@ def test_a_foreign_or_damaged_config(tmp_path, text):
     folder.close()
 
 
+@pytest.mark.bad_input
 def test_names_that_cannot_be(tmp_path, monkeypatch):
     with pytest.raises(runs.RunError, match="--model_dir must be a folder"):
         folder_of(tmp_path / ("x" * 300)).check()
@@ -127,6 +130,7 @@ def mount(tmp_path):
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+@pytest.mark.bad_input
 def test_a_read_only_folder(tmp_path, mount):
     path = mount(tmp_path / "disk", "ro", "size=1m")
     for refused in (folder_of(path / "run").check, folder_of(path / "run").open):

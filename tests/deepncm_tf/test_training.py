@@ -252,6 +252,7 @@ def test_a_damaged_log_comes_again(tmp_path, monkeypatch, capsys, whole, small_n
     assert_same_run(folder, tmp_path / "resumed")
 
 
+@pytest.mark.bad_input
 def test_a_full_disk(tmp_path, small_network):
     """The run says so; with room for it, it ends where it would have."""
     disk = tmp_path / "disk"
@@ -279,6 +280,7 @@ def test_a_finished_run_is_not_repeated(tmp_path, small_network, capsys, monkeyp
     assert "Finished before" in capsys.readouterr().out
 
 
+@pytest.mark.bad_input
 def test_another_run_in_the_folder_is_refused(tmp_path, small_network):
     folder = tmp_path / "run"
     training.run(config(folder, train_epochs=1))
@@ -305,6 +307,7 @@ def test_overwrite(tmp_path, small_network, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "run.old1"]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_other_files_are_never_touched(tmp_path, overwrite):
     (tmp_path / "run").mkdir()
@@ -334,6 +337,7 @@ def test_max_train_steps_stops_inside_an_epoch(tmp_path, small_network):
     assert metrics(tmp_path / "run")[-1]["learning_rate"] == pytest.approx(0.1)
 
 
+@pytest.mark.bad_input
 def test_images_that_are_not_finite_end_the_run(tmp_path, small_network, monkeypatch):
     training_dataset = pipeline.training_dataset
 
@@ -372,6 +376,7 @@ def test_other_flags_run(tmp_path, small_network, values):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("error", "message"),
     [

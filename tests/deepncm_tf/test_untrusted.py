@@ -14,6 +14,7 @@ from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.classifiers import OnlineMean
 
 
+@pytest.mark.bad_input
 def test_a_lambda_is_refused(tmp_path):
     backbone = keras.Sequential(
         [keras.Input((2, 2, 3)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()]
@@ -23,6 +24,7 @@ def test_a_lambda_is_refused(tmp_path):
         keras.models.load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.bad_input
 def test_an_unknown_class_is_refused(tmp_path):
     path = tmp_path / "model.keras"
     DeepNCM(small_backbone(), OnlineMean(2)).save(path)
@@ -43,6 +45,7 @@ class Bomb:
         return (pytest.fail, ("a pickle was loaded",))
 
 
+@pytest.mark.bad_input
 def test_a_pickle_in_a_checkpoint_is_not_loaded(tmp_path, capsys):
     array = np.empty(1, dtype=object)
     array[0] = Bomb()
@@ -53,6 +56,7 @@ def test_a_pickle_in_a_checkpoint_is_not_loaded(tmp_path, capsys):
     assert "allow_pickle=False" in capsys.readouterr().err
 
 
+@pytest.mark.bad_input
 def test_json_only(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"flags": {}, "versions": {}}))
     with pytest.raises(runs.RunError, match="holds another run"):

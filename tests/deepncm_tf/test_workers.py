@@ -123,6 +123,7 @@ def test_a_worker_that_dies(tmp_path, one_process):
     assert_same_as(one_process, job(tmp_path, 2), tmp_path)
 
 
+@pytest.mark.bad_input
 def test_workers_that_nothing_describes(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("SLURM_PROCID", raising=False)

@@ -27,6 +27,7 @@ def test_another_length_has_the_same_shape():
     assert rates == [1.0] * 5 + [0.1] * 2 + [0.01] * 2 + [0.001] * 2
 
 
+@pytest.mark.bad_input
 def test_no_steps():
     with pytest.raises(ValueError, match="Received: total_steps=0"):
         learning_rate_schedule(0.1, 0)

@@ -70,6 +70,7 @@ def test_other_image_sizes():
     assert model(np.zeros((2, 24, 40, 1), "float32")).shape == (2, 64)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "received"),
     [

@@ -240,6 +240,7 @@ def test_no_gradient_flows_through_the_state(method):
     assert tape.gradient(value, x) is None
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("make", "received"),
     [
@@ -260,6 +261,7 @@ def test_bad_arguments(make, received):
         make()
 
 
+@pytest.mark.bad_input
 def test_bad_labels():
     with pytest.raises(ValueError, match=r"labels of shape \(2, 3\) for features with 2"):
         OnlineMean(4).update(np.ones((2, 5)), np.ones((2, 3)))
