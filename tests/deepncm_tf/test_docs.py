@@ -56,7 +56,7 @@ WITH_EXAMPLES = [
 def test_every_argument_is_documented(thing):
     documentation = inspect.getdoc(thing)
     section = documentation.split("Args:\n")[1].split("\n\n")[0]
-    documented = re.findall(r"^    ([*\w, ]+):", section, flags=re.MULTILINE)
+    documented = re.findall(r"^    ([*\w][*\w, ]*):", section, flags=re.MULTILINE)
     documented = [name.strip() for names in documented for name in names.split(",")]
     target = thing.__init__ if inspect.isclass(thing) else thing
     parameters = [
