@@ -13,6 +13,7 @@ The same command again goes on after the last epoch that was completed; a finish
 is not repeated.
 """
 
+import errno
 import os
 import sys
 
@@ -25,6 +26,7 @@ flags.define()
 absl_flags.adopt_module_key_flags(flags)
 
 USAGE_STATUS = 2
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def parse(argv):
@@ -68,6 +70,8 @@ def main(argv):
     except signals.StoppedError as stopped:
         fail(stopped, stopped.status)
     except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
         fail(
             f"{error.strerror or error}: nothing more could be written to "
             f"--model_dir={config['model_dir']}. What was written before is intact; with "

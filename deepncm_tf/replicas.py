@@ -7,6 +7,7 @@ function here is the identity, so that callers need not ask where they run.
 
 import contextlib
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -167,8 +168,23 @@ def _multi_worker_strategy():
     extended._check_health_interval = HEALTH_INTERVAL
     resolver = None  # TF_CONFIG
     if "TF_CONFIG" not in os.environ:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+        resolver = _slurm_resolver(tf.distribute.cluster_resolver)
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+
+
+def _slurm_resolver(resolvers):
+    """TensorFlow's resolver, which cannot do without GPUs: there, only its addresses."""
+    if shutil.which("nvidia-smi"):
+        return resolvers.SlurmClusterResolver()
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", os.environ.get("SLURM_NTASKS", 1)))
+    resolver = resolvers.SlurmClusterResolver(
+        gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
+    )
+    cluster = resolver.cluster_spec()
+    task_type, task_id = resolver.get_task_info()
+    return resolvers.SimpleClusterResolver(
+        cluster, task_type=task_type, task_id=task_id, num_accelerators={}, rpc_layer="grpc"
+    )
 
 
 def _logical_cpus(count):

@@ -27,7 +27,23 @@ def free_ports(count):
     return ports
 
 
-def start(folder, count, method="condensation", die_at=0):
+def tf_config(addresses, index):
+    """What describes a worker of a job to TensorFlow."""
+    cluster, task = {"worker": addresses}, {"type": "worker", "index": index}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
+
+def slurm(addresses, index):
+    """What Slurm sets for a task on one node; its resolver chooses the ports."""
+    return {
+        "SLURM_PROCID": str(index),
+        "SLURM_STEP_NUM_TASKS": str(len(addresses)),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": str(len(addresses)),
+    }
+
+
+def start(folder, count, method="condensation", die_at=0, described=tf_config):
     """Starts the workers of a job, the last of which dies in a step; returns them."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     workers = []
@@ -36,9 +52,7 @@ def start(folder, count, method="condensation", die_at=0):
         strategy = "one_device"
         if count > 1:
             strategy = "multi_worker_mirrored"
-            cluster = {"cluster": {"worker": addresses}}
-            task = {"task": {"type": "worker", "index": index}}
-            environment["TF_CONFIG"] = json.dumps({**cluster, **task})
+            environment.update(described(addresses, index))
         command = [
             *(sys.executable, WORKER, folder / f"weights-{index}.npz"),
             die_at if index == count - 1 else 0,
@@ -111,6 +125,11 @@ def test_workers_equal_one_process(tmp_path, one_process, count):
         "run",
         *(f"weights-{i}.npz" for i in range(count)),
     }
+
+
+def test_workers_under_slurm(tmp_path, one_process):
+    weights = job(tmp_path, 2, described=slurm)
+    assert_same_as(one_process, weights, tmp_path)
 
 
 def test_a_worker_that_dies(tmp_path, one_process):
