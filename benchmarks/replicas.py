@@ -19,7 +19,12 @@ import tempfile
 
 import numpy as np
 
-METHODS = ("softmax", "online", "condensation", "decay")
+METHODS = {
+    "softmax": {},
+    "online": {},
+    "condensation": {"condensation_steps": 2},
+    "decay": {"decay": 0.9},
+}
 N, BATCH, EPOCHS, C = 257, 128, 3, 10
 
 
@@ -41,7 +46,7 @@ def train(output, method, dtype, strategy_name, num_replicas, permute):
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = DeepNCM(
             cifar_resnet(8, bn_momentum=0.9),
-            classifiers.get(method, num_classes=C),
+            classifiers.get(method, num_classes=C, **METHODS[method]),
             gradient_clip=0.05,
             l2=2e-4,
         )

@@ -19,7 +19,7 @@ def test_classifiers_on_jax():
     folder = pathlib.Path(__file__).parent / "classifiers"
     tests = [str(folder / f"test_{name}.py") for name in ("golden", "conformance")]
     outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *tests],
+        [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", *tests],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

@@ -22,7 +22,7 @@ batch = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     method=st.sampled_from(TABLE),
     policy=st.sampled_from(POLICIES),
