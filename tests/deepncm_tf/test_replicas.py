@@ -97,23 +97,25 @@ def test_three_epochs_in_float64(method, num_replicas):
     assert_copies_are_equal(many)
 
 
-@pytest.mark.parametrize("n", [16, 17])
-def test_whole_batches_and_an_empty_replica(n):
-    """16 samples are two whole batches; the 17th alone leaves a replica without any."""
+@pytest.mark.parametrize(("n", "num_replicas"), [(16, 2), (17, 2), (17, 4)])
+def test_whole_batches_and_empty_replicas(n, num_replicas):
+    """16 samples are two whole batches; the 17th alone leaves replicas without any."""
     one, history = train("MeanCondensation", 1, n=n)
-    many, replica_history = train("MeanCondensation", 2, n=n)
+    many, replica_history = train("MeanCondensation", num_replicas, n=n)
     assert largest_difference(many.get_weights(), one.get_weights()) < 1e-9
     for name in history:
         np.testing.assert_allclose(replica_history[name], history[name], rtol=1e-9)
     assert_copies_are_equal(many)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_one_step_in_float32(method):
+@pytest.mark.parametrize(
+    ("method", "num_replicas"), [*((method, 2) for method in METHODS), ("DecayMean", 4)]
+)
+def test_one_step_in_float32(method, num_replicas):
     one, _ = train(method, 1, n=7, epochs=1, dtype="float32")
-    two, _ = train(method, 2, n=7, epochs=1, dtype="float32")
-    assert largest_difference(two.get_weights(), one.get_weights()) < 1e-5
-    assert_copies_are_equal(two)
+    many, _ = train(method, num_replicas, n=7, epochs=1, dtype="float32")
+    assert largest_difference(many.get_weights(), one.get_weights()) < 1e-5
+    assert_copies_are_equal(many)
 
 
 def test_float16_under_loss_scaling():
