@@ -146,6 +146,7 @@ class Record(keras.callbacks.Callback):
         self.writers = {}
 
     def _checkpoint(self):
+        self.model.guard.look()  # or a resumed run would pass over a step that failed
         self.checkpoints.save(self.progress)
         self.folder.started()
         self.signals.check()

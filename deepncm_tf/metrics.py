@@ -23,7 +23,7 @@ class RelativeMeanDistance(keras.metrics.Metric):
 
     Deviations:
         The official code divides a `(C,)` by a `(C, 1)` and so averages over all pairs of
-        classes; this is the distance that the paper defines (section 3.2).
+        classes; this is the distance that the paper defines.
 
     Example:
         >>> metric = RelativeMeanDistance()

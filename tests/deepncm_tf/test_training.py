@@ -348,7 +348,10 @@ def test_max_train_steps_stops_inside_an_epoch(tmp_path, small_network):
 
 
 @pytest.mark.bad_input
-def test_images_that_are_not_finite_end_the_run(tmp_path, small_network, monkeypatch):
+@pytest.mark.parametrize("every", [None, 1])
+def test_images_that_are_not_finite_end_the_run(
+    tmp_path, small_network, monkeypatch, every
+):
     training_dataset = pipeline.training_dataset
 
     def poisoned(*args, **kwargs):
@@ -361,10 +364,11 @@ def test_images_that_are_not_finite_end_the_run(tmp_path, small_network, monkeyp
 
     monkeypatch.setattr(pipeline, "training_dataset", poisoned)
     with pytest.raises(NotFiniteError, match="Not finite in step 5 of epoch 2: images"):
-        training.run(config(tmp_path / "run"))
+        training.run(config(tmp_path / "run", checkpoint_every_steps=every))
     assert [entry["epoch"] for entry in metrics(tmp_path / "run")] == [1]
-    (name,) = (p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
-    assert name == "epoch-00001-batch-0000000.npz"
+    # The last checkpoint is of before the bad step, which a resumed run meets again.
+    newest = max(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert newest == f"epoch-00001-batch-000000{every or 0}.npz"
 
 
 @pytest.mark.parametrize(
