@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test torture lint format clean
+.PHONY: help install demo test torture lint format clean
 help:
+	@echo "make install set up .venv"
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
 	@echo "make test    run the tests"
 	@echo "make torture kill runs at more than 50 points (about ten minutes)"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
 	@echo "make clean   delete .venv"
+
+install: $(VENV)/installed
 
 demo: $(VENV)/installed
 	$(BIN)/python -m deepncm_tf.cifar_main --ncm=decay --dataset=digits

@@ -278,5 +278,14 @@ class RunFolder:
 
 
 def flags_identity(config):
-    """`flags.identity` of a config that another version may have written."""
-    return flags.identity({k: v for k, v in config.items() if k in flags.TABLE})
+    """`flags.identity` of a config that another version may have written.
+
+    A flag that the other version did not have counts as its default: what it did then.
+    """
+    defaults = {
+        flag.name: flag.default
+        for flag in flags.FLAGS
+        if flag.method in ("", config.get("ncm")) and not flag.from_dataset
+    }
+    known = {name: value for name, value in config.items() if name in flags.TABLE}
+    return flags.identity({**defaults, **known})

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects finished runs into tables.
+
+    python -m experiments.collect runs --grid=experiments/demo.tsv --output=runs
+
+reads the folders of runs (wherever they lie below the given folders, whatever they are
+called) and writes `results.tsv`, `results.json` and `results.md`.
+"""
+
+import argparse
+import csv
+import io
+import json
+import pathlib
+import statistics
+import sys
+
+if __package__ in (None, ""):  # run as a file
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from deepncm_tf import flags, runs
+
+SMALL_FILES = ("config.json", "metrics.jsonl", "result.json")
+FIGURES = (
+    "final_test_accuracy",
+    "best_test_accuracy",
+    "best_epoch",
+    "epochs",
+    "final_val_accuracy",
+    "final_test_rmd",
+)
+
+
+def key(config):
+    """What tells runs apart, as text: the identity of a config."""
+    return json.dumps(runs.flags_identity(config), sort_keys=True)
+
+
+def read_metrics(folder):
+    """The entries of a run's epochs; empty where there are none.
+
+    Args:
+        folder: Path of the run's folder.
+    """
+    try:
+        lines = (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines if line]
+    except (OSError, ValueError):
+        return []
+
+
+def read_run(folder):
+    """Reads the folder of a finished run.
+
+    Returns:
+        Dictionary: `flags` and `versions` of its config, `metrics` (a list with a
+        dictionary per epoch), and what is in `result.json`.
+
+    Raises:
+        OSError, ValueError, KeyError: If it is not such a folder.
+    """
+    folder = pathlib.Path(folder)
+    result = json.loads((folder / "result.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    return {
+        **result,
+        "folder": str(folder),
+        "flags": dict(config["flags"]),
+        "versions": dict(config["versions"]),
+        "metrics": read_metrics(folder),
+    }
+
+
+def finished(*folders):
+    """Folders of finished runs below some folders, by their `key`."""
+    found = {}
+    for folder in folders:
+        for path in sorted(pathlib.Path(folder).rglob("result.json")):
+            try:
+                found.setdefault(key(read_run(path.parent)["flags"]), path.parent)
+            except (OSError, ValueError, KeyError):
+                continue  # not a run's folder
+    return found
+
+
+def read_runs(folders):
+    """`read_run` of several folders."""
+    return [read_run(folder) for folder in folders]
+
+
+def varied(results):
+    """Names of the flags that tell the runs apart; the seed is always one."""
+    identities = [runs.flags_identity(result["flags"]) for result in results]
+    return [
+        name
+        for name in flags.TABLE
+        if name in ("dataset", "ncm", "seed")
+        or len({str(identity.get(name)) for identity in identities}) > 1
+    ]
+
+
+def records(results):
+    """One flat dictionary per run: varied flags, figures, time, versions."""
+    names = varied(results)
+    table = []
+    for result in results:
+        identity = runs.flags_identity(result["flags"])
+        seconds = sum(entry["seconds"] for entry in result["metrics"])
+        speeds = [entry["images_per_second"] for entry in result["metrics"]]
+        table.append(
+            {name: identity.get(name) for name in names}
+            | {name: result.get(name) for name in FIGURES}
+            | {
+                "seconds": round(seconds, 1),
+                "images_per_second": round(statistics.median(speeds)) if speeds else None,
+            }
+            | result["versions"]
+        )
+    return sorted(table, key=lambda record: [str(record[name]) for name in names])
+
+
+def groups(results):
+    """Runs that differ in their seed alone, together.
+
+    Returns:
+        List of (dictionary of the varied flags without the seed, list of runs).
+    """
+    names = [name for name in varied(results) if name != "seed"]
+    found = {}
+    for result in results:
+        identity = runs.flags_identity(result["flags"])
+        settings = {name: identity.get(name) for name in names}
+        found.setdefault(json.dumps(settings), (settings, []))[1].append(result)
+    return list(found.values())
+
+
+def mean_and_std(values):
+    """Mean and sample standard deviation (None for one value) of a list of numbers."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _percent(values):
+    mean, std = mean_and_std(values)
+    return f"{mean:.2%}" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f}%"
+
+
+def markdown(results):
+    """A Markdown table with a row per setting: mean ± standard deviation over seeds."""
+    if not results:
+        return "No finished runs.\n"
+    header = None
+    lines = []
+    for settings, members in groups(results):
+        if header is None:
+            header = [*settings, "final test accuracy", "best", "RMD", "n"]
+            lines.append("| " + " | ".join(header) + " |")
+            lines.append("|" + "---|" * len(header))
+        rmd = [m["final_test_rmd"] for m in members if m.get("final_test_rmd") is not None]
+        cells = ["" if value is None else f"{value}" for value in settings.values()]
+        cells += [
+            _percent([member["final_test_accuracy"] for member in members]),
+            _percent([member["best_test_accuracy"] for member in members]),
+            f"{statistics.fmean(rmd):.3f}" if rmd else "",
+            str(len(members)),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write(results, folder, name="results"):
+    """Writes NAME.tsv, NAME.json and NAME.md into a folder.
+
+    Returns:
+        List of their paths.
+    """
+    table = records(results)
+    text = io.StringIO()
+    if table:
+        columns = list(dict.fromkeys(column for record in table for column in record))
+        writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    contents = {
+        "tsv": text.getvalue(),
+        "json": json.dumps(table, indent=2) + "\n",
+        "md": markdown(results),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix, content in contents.items():
+        paths.append(folder / f"{name}.{suffix}")
+        runs.write_atomically(
+            paths[-1], lambda path, content=content: path.write_text(content)
+        )
+    return paths
+
+
+def missing(rows, found):
+    """Names of the grid's runs that are not finished.
+
+    Args:
+        rows: List of `grid.Row`.
+        found: Dictionary as from `finished`.
+    """
+    return [row.run for row in rows if key(row.config) not in found]
+
+
+def keep(folders, destination):
+    """Copies the small files of finished runs, to be committed.
+
+    The folder's own path is not kept in them: `model_dir` becomes the run's name.
+    """
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text())
+        name = flags.run_name(config["flags"])
+        config["flags"]["model_dir"] = name
+        (destination / name).mkdir(parents=True, exist_ok=True)
+        runs.write_json(destination / name / "config.json", config)
+        for file in SMALL_FILES[1:]:
+            text = (folder / file).read_text()
+            runs.write_atomically(
+                destination / name / file, lambda path, text=text: path.write_text(text)
+            )
+
+
+def main(argv):
+    from experiments import grid  # which needs this module's path to be set
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folders", nargs="+", help="folders with runs below them")
+    parser.add_argument(
+        "--grid", action="append", help="take its runs alone; may be repeated"
+    )
+    parser.add_argument("--output", default=".", help="folder of results.*")
+    parser.add_argument("--keep", help="folder to copy the runs' small files to")
+    arguments = parser.parse_args(argv)
+    found = finished(*arguments.folders)
+    absent = []
+    if arguments.grid:
+        try:
+            rows = [row for path in arguments.grid for row in grid.read(path)]
+        except grid.GridError as error:
+            sys.exit(f"collect: {error}")
+        absent = sorted(set(missing(rows, found)))
+        wanted = dict.fromkeys(key(row.config) for row in rows)
+        found = {one: found[one] for one in wanted if one in found}
+    results = read_runs(found.values())
+    write(results, pathlib.Path(arguments.output))
+    if arguments.keep:
+        keep(found.values(), pathlib.Path(arguments.keep))
+    print(markdown(results))
+    print(f"{len(results)} finished runs; {len(absent)} missing")
+    for name in absent:
+        print(f"missing: {name}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A grid of runs: a table whose columns are flags of `cifar_main` and whose rows are runs.
+
+Cells are separated by tabs; a blank cell leaves the flag at its default.
+"""
+
+import dataclasses
+import operator
+import pathlib
+import re
+import shlex
+
+from deepncm_tf import flags
+
+DRIVEN = ("model_dir", "overwrite")  # the sweep's own, not the grid's
+OPERATORS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+TERM = re.compile(r"\s*(\w+)\s*(==|!=|<=|>=|<|>)\s*(\S+)\s*")
+
+
+class GridError(ValueError):
+    """The grid, or a choice from it, cannot be run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One run of a grid.
+
+    Attributes:
+        line: Its line in the file, from 1.
+        cells: Dictionary of the flags it gives, as text; without blanks.
+        config: Dictionary of resolved flags.
+    """
+
+    line: int
+    cells: dict
+    config: dict
+
+    @property
+    def run(self):
+        return flags.run_name(self.config)
+
+    def command(self, model_dir):
+        """The row as a command line, to be read and pasted."""
+        given = [f"--{name}={value}" for name, value in self.cells.items()]
+        return shlex.join(
+            ["python", "-m", "deepncm_tf.cifar_main", *given, f"--model_dir={model_dir}"]
+        )
+
+
+def read(path, only=None):
+    """Reads and checks a grid.
+
+    Args:
+        path: Path of a tab-separated file with a header of flags' names.
+        only: String such as `ncm==decay and learning_rate>=0.1`, which selects rows by
+            their resolved flags.
+
+    Returns:
+        List of `Row`.
+
+    Raises:
+        GridError: If the file is not there, a row is not a run, two rows are one run, or
+            `only` is not a condition or selects nothing.
+    """
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise GridError(
+            f"The grid must be a tab-separated text file, for example "
+            f"experiments/demo.tsv ({error}). Received: {path}"
+        ) from error
+    header = lines[0].split("\t") if lines else []
+    _check_header(path, header)
+    rows, seen = [], {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        row = _row(path, number, header, line.split("\t"))
+        if row.run in seen:
+            raise GridError(f"{path}:{number}: the same run as line {seen[row.run]}.")
+        seen[row.run] = number
+        rows.append(row)
+    if not rows:
+        raise GridError(f"{path}: there must be a row below the header. Received none.")
+    return select(rows, only) if only else rows
+
+
+def select(rows, only):
+    """The rows for which a condition holds; see `read`."""
+    terms = [_term(text, only) for text in re.split(r"\band\b|&&", only)]
+    chosen = [row for row in rows if all(term(row.config) for term in terms)]
+    if not chosen:
+        raise GridError(f"--only selects none of {len(rows)} rows. Received: --only={only}")
+    return chosen
+
+
+def _check_header(path, header):
+    for name in header or [""]:
+        if name not in flags.TABLE or name in DRIVEN:
+            raise GridError(
+                f"{path}:1: columns must be flags of cifar_main other than "
+                f"{' and '.join(DRIVEN)}. Received: {name!r}"
+            )
+        if header.count(name) > 1:
+            raise GridError(f"{path}:1: the column {name} is there twice.")
+
+
+def _row(path, number, header, cells):
+    if len(cells) != len(header):
+        raise GridError(
+            f"{path}:{number}: a row must have {len(header)} cells, separated by tabs, as "
+            f"the header has. Received: {len(cells)}"
+        )
+    given = {name: text for name, text in zip(header, cells, strict=True) if text}
+    try:
+        values = {name: _value(name, text) for name, text in given.items()}
+        return Row(number, given, flags.resolve(values))
+    except flags.FlagError as error:
+        raise GridError(f"{path}:{number}: {error}") from error
+
+
+def _value(name, text):
+    """The value of a flag from its text, as on a command line."""
+    flag = flags.TABLE[name]
+    try:
+        if flag.kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        return flag.kind(text)
+    except (KeyError, ValueError) as error:
+        wanted = flag.wanted or f"of type {flag.kind.__name__}"
+        raise flags.FlagError(
+            f"--{name} must be {wanted}. Received: --{name}={text}"
+        ) from error
+
+
+def _term(text, only):
+    """A function of a config from `name==value` and the like."""
+    match = TERM.fullmatch(text)
+    if not match or match[1] not in flags.TABLE:
+        raise GridError(
+            "--only must be FLAG==VALUE (or != < <= > >=), joined by 'and'. "
+            f"Received: --only={only}"
+        )
+    name, sign, wanted = match.groups()
+    try:
+        wanted = _value(name, wanted.strip("'\""))
+    except flags.FlagError as error:
+        raise GridError(f"--only={only}: {error}") from error
+
+    def holds(config):
+        value = config.get(name)
+        if value is None:  # a flag of another method, or one without a default
+            return sign == "!="
+        return OPERATORS[sign](value, wanted)
+
+    return holds

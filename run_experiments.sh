@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs those experiments of a grid that have no result yet, with GNU Parallel.
+usage='Usage: ./run_experiments.sh [GRID] [options] [-- options of GNU Parallel]
+
+GRID is a table of flags, by default experiments/paper.tsv: the 32 published runs.
+The same command again goes on where the last one was stopped. Paths are relative to
+the repository.
+
+  --jobs N             runs at once on a machine (default: one per GPU, else per core)
+  --only CONDITION     rows of the grid, e.g. "ncm==decay and learning_rate==0.1"
+  --runs DIR           folder of the runs (default: runs)
+  --results DIR        finished runs that are not run again (default: experiments/results)
+  --sshloginfile FILE  machines that share the work, with the same files in the same place
+  --dry-run            print the commands of the runs that are not done
+  --status             print a table of the runs
+  --watch [SECONDS]    print it every 10 seconds until all are done
+  --help               print this text'
+set -euo pipefail
+cd "$(dirname "$0")"
+minimum=20221122 # the oldest GNU Parallel that this was tried with
+die() { printf 'run_experiments.sh: %s\n' "$1" >&2; exit 2; }
+
+grid='' action='' jobs='' runs=runs select=() extra=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --jobs | --only | --runs | --results | --sshloginfile)
+      [ $# -gt 1 ] || die "$1 needs a value" ;;&
+    --jobs) [[ $2 =~ ^[1-9][0-9]*$ ]] || die "--jobs must be an integer >= 1. Received: $2"
+      jobs=$2; shift ;;
+    --runs) runs=${2%/} select+=("--runs=$2"); shift ;;
+    --only | --results) select+=("$1=$2"); shift ;;
+    --sshloginfile) extra+=(--sshloginfile "$2" --workdir .); shift ;;
+    --dry-run) action=dry-run ;;
+    --status) action=status ;;
+    --watch) action=status
+      if [[ ${2-} =~ ^[0-9]+$ ]]; then select+=("--watch=$2"); shift; else select+=(--watch=10); fi ;;
+    --help | -h) echo "$usage"; exit ;;
+    --) shift; extra+=("$@"); break ;;
+    -*) die "there is no option $1; --help lists them" ;;
+    *) [ -z "$grid" ] || die "GRID must be one file. Received: $grid and $1"
+      grid=$1 ;;
+  esac
+  shift
+done
+grid=${grid:-experiments/paper.tsv}
+
+python=${PYTHON:-.venv/bin/python}
+[ -n "${PYTHON-}" ] || [ -x "$python" ] || python=python3
+"$python" -c 'import deepncm_tf, tensorflow_datasets' 2>/dev/null ||
+  die "deepncm_tf is not installed for $python. Try: make install, or pip install -e ."
+sweep() { "$python" -m experiments.sweep "$1" "$grid" "${select[@]}"; }
+if [ -n "$action" ]; then sweep "$action"; exit; fi
+
+[[ $(parallel --version 2>/dev/null) == GNU\ parallel\ * ]] ||
+  die 'GNU Parallel is not installed (moreutils has another program of that name).
+On Debian and Ubuntu: apt-get install parallel; on macOS: brew install parallel'
+parallel --minversion "$minimum" >/dev/null ||
+  die "GNU Parallel $minimum or newer is needed. Received: $(parallel --version | head -n 1)"
+
+todo=$(sweep plan)
+jobs=${jobs:-$("$python" -c 'from experiments import job; print(len(job.gpus()) or job.cores())')}
+IFS=$'\t' read -r -a columns <<<"$todo"
+command=("$python" -m experiments.job "--jobs=$jobs")
+for column in "${columns[@]:0:${#columns[@]}-1}"; do command+=("--$column={$column}"); done
+[ ! -t 2 ] || extra=(--bar --eta "${extra[@]}")
+mkdir -p "$runs/logs"
+# Each run's own lock, checkpoints and result.json decide what happens to it: a lost log costs
+# nothing. A run that is told to stop has a minute to write its checkpoint.
+PARALLEL_SHELL=$BASH parallel --quote --header : --colsep '\t' --jobs "$jobs" --delay 1 \
+  --memfree 1G --retries 2 --termseq TERM,60000,KILL,25 --results "$runs/logs/{run}" \
+  --joblog "+$runs/$(basename "$grid" .tsv).joblog" "${extra[@]}" \
+  "${command[@]}" "--model_dir=$runs/{run}" <<<"$todo" >/dev/null || true
+sweep report
