@@ -20,7 +20,6 @@ if __package__ in (None, ""):  # run as a file
 
 from deepncm_tf import flags, runs
 
-SMALL_FILES = ("config.json", "metrics.jsonl", "result.json")
 FIGURES = (
     "final_test_accuracy",
     "best_test_accuracy",
@@ -186,41 +185,49 @@ def write(results, folder, name="results"):
         "md": markdown(results),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix, content in contents.items():
-        paths.append(folder / f"{name}.{suffix}")
-        runs.write_atomically(
-            paths[-1], lambda path, content=content: path.write_text(content)
-        )
-    return paths
+    paths = {folder / f"{name}.{suffix}": text for suffix, text in contents.items()}
+    for path, content in paths.items():
+        _write_text(path, content)
+    return list(paths)
 
 
-def missing(rows, found):
-    """Names of the grid's runs that are not finished.
+def _write_text(path, text):
+    runs.write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def of_grid(rows, found):
+    """The finished runs of a grid, each once.
 
     Args:
         rows: List of `grid.Row`.
         found: Dictionary as from `finished`.
     """
-    return [row.run for row in rows if key(row.config) not in found]
+    return read_runs(found[one] for one in _keys(rows) if one in found)
 
 
-def keep(folders, destination):
+def missing(rows, found):
+    """Names of a grid's runs that are not finished; see `of_grid`."""
+    return [run for one, run in _keys(rows).items() if one not in found]
+
+
+def _keys(rows):
+    return {key(row.config): row.run for row in rows}
+
+
+def keep(results, destination):
     """Copies the small files of finished runs, to be committed.
 
     The folder's own path is not kept in them: `model_dir` becomes the run's name.
     """
-    for folder in folders:
-        config = json.loads((folder / "config.json").read_text())
-        name = flags.run_name(config["flags"])
-        config["flags"]["model_dir"] = name
+    for result in results:
+        name = flags.run_name(result["flags"])
+        config = {"flags": {**result["flags"], "model_dir": name}}
+        config["versions"] = result["versions"]
         (destination / name).mkdir(parents=True, exist_ok=True)
         runs.write_json(destination / name / "config.json", config)
-        for file in SMALL_FILES[1:]:
-            text = (folder / file).read_text()
-            runs.write_atomically(
-                destination / name / file, lambda path, text=text: path.write_text(text)
-            )
+        for file in ("metrics.jsonl", "result.json"):
+            text = (pathlib.Path(result["folder"]) / file).read_text()
+            _write_text(destination / name / file, text)
 
 
 def main(argv):
@@ -235,19 +242,17 @@ def main(argv):
     parser.add_argument("--keep", help="folder to copy the runs' small files to")
     arguments = parser.parse_args(argv)
     found = finished(*arguments.folders)
-    absent = []
     if arguments.grid:
         try:
             rows = [row for path in arguments.grid for row in grid.read(path)]
         except grid.GridError as error:
             sys.exit(f"collect: {error}")
-        absent = sorted(set(missing(rows, found)))
-        wanted = dict.fromkeys(key(row.config) for row in rows)
-        found = {one: found[one] for one in wanted if one in found}
-    results = read_runs(found.values())
+        results, absent = of_grid(rows, found), missing(rows, found)
+    else:
+        results, absent = read_runs(found.values()), []
     write(results, pathlib.Path(arguments.output))
     if arguments.keep:
-        keep(found.values(), pathlib.Path(arguments.keep))
+        keep(results, pathlib.Path(arguments.keep))
     print(markdown(results))
     print(f"{len(results)} finished runs; {len(absent)} missing")
     for name in absent:

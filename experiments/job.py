@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One job of a sweep, as GNU Parallel starts it: takes its share of the machine, then trains.
+"""One job of a sweep, as GNU Parallel starts it: takes its share of the machine.
 
     python -m experiments.job --jobs=4 --ncm=decay --decay= --model_dir=runs/name
 
@@ -15,6 +15,8 @@ import tempfile
 
 from deepncm_tf import runs
 
+TRAIN = ("-m", "deepncm_tf.cifar_main")
+
 
 def main(argv):
     jobs = int(argv[0].removeprefix("--jobs="))
@@ -24,7 +26,7 @@ def main(argv):
     environment = {**os.environ, **share(slot, jobs, gpus())}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     wait_for(pathlib.Path(given[-1].removeprefix("--model_dir=")))
-    command = [sys.executable, "-m", "deepncm_tf.cifar_main", *given]
+    command = [sys.executable, *TRAIN, *given]
     os.execve(sys.executable, command, environment)
 
 
@@ -92,7 +94,7 @@ def claim_gpu(gpu):
 
 
 def wait_for(folder):
-    """Waits while another process trains in the folder: a job of a driver that was killed."""
+    """Waits while another process trains in the folder, whose driver was killed."""
     if not (folder / runs.LOCK).exists():
         return
     with (folder / runs.LOCK).open("a+") as lock:

@@ -82,12 +82,10 @@ def read_job_log(path):
     exit_values = {}
     with contextlib.suppress(OSError):
         for line in pathlib.Path(path).read_text(errors="replace").splitlines():
-            *_, exit_value, signal, command = (
-                line.split("\t", 8) if "\t" in line else [""] * 3
-            )
-            run = re.search(r"--model_dir=(?:.*/)?([^/]+?)'?$", command)
-            if run and exit_value.isdigit():  # neither a header nor a line cut short
-                exit_values[run[1]] = int(exit_value) or int(signal)
+            columns = line.split("\t", 8)
+            run = re.search(r"--model_dir=(?:.*/)?([^/]+?)'?$", columns[-1])
+            if run and len(columns) == 9:  # neither a header nor a line cut short
+                exit_values[run[1]] = int(columns[6]) or int(columns[7])
     return exit_values
 
 

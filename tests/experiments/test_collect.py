@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of finished runs."""
+
+import csv
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import pytest
+from finished import write_run
+
+from deepncm_tf import flags
+from experiments import collect, grid
+
+RESULTS = pathlib.Path(collect.__file__).with_name("results")
+ACCURACIES = {0: 0.5, 1: 0.6, 2: 0.75}
+
+
+def config(**values):
+    return flags.resolve(
+        {"dataset": "digits", "ncm": "softmax", "train_epochs": 2, **values}
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three seeds of a setting and one of another, in folders whose names mean nothing."""
+    for seed, accuracy in ACCURACIES.items():
+        write_run(tmp_path / "x" / f"{seed}", config(seed=seed), accuracy, seconds=seed + 1)
+    write_run(tmp_path / "y", config(ncm="decay", decay=0.5), 0.8, rmd=0.1)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "config.json").write_text("{}")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "result.json").write_text("[]")
+    return tmp_path
+
+
+def test_runs_are_found_whatever_their_folders_are_called(folder):
+    found = collect.finished(folder)
+    assert len(found) == 4
+    assert found[collect.key(config(seed=2))] == folder / "x" / "2"
+
+
+def test_records_have_the_varied_flags_and_the_figures(folder):
+    records = collect.records(collect.read_runs(collect.finished(folder).values()))
+    assert [(r["ncm"], r["decay"], r["seed"]) for r in records] == [
+        ("decay", 0.5, 0),
+        ("softmax", None, 0),
+        ("softmax", None, 1),
+        ("softmax", None, 2),
+    ]
+    assert "train_epochs" not in records[0]  # the same in all
+    assert [r["final_test_accuracy"] for r in records] == [0.8, 0.5, 0.6, 0.75]
+    assert [r["seconds"] for r in records] == [2, 2, 4, 6]
+    assert records[0]["final_test_rmd"] == pytest.approx(0.1)
+    assert records[0]["images_per_second"] == 150
+    assert records[0]["commit"] == "abc"
+
+
+def test_markdown_has_mean_and_standard_deviation_over_seeds(folder):
+    lines = collect.markdown(
+        collect.read_runs(collect.finished(folder).values())
+    ).splitlines()
+    mean = 100 * statistics.mean(ACCURACIES.values())
+    std = 100 * statistics.stdev(ACCURACIES.values())
+    assert "| softmax |" in lines[2]
+    assert f"| {mean:.2f} ± {std:.2f}% |" in lines[2]
+    assert lines[2].endswith("|  | 3 |")
+    assert "| 80.00% | 80.00% | 0.100 | 1 |" in lines[3]
+    assert collect.markdown([]) == "No finished runs.\n"
+
+
+def test_files_of_other_versions_count_as_the_defaults_then(folder):
+    path = folder / "y" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["flags"]["gradient_clip"]  # as if it had not yet been a flag
+    stored["flags"]["gone"] = 1
+    path.write_text(json.dumps(stored))
+    assert collect.key(config(ncm="decay", decay=0.5)) in collect.finished(folder)
+    other = config(ncm="decay", decay=0.5, gradient_clip=2.0)
+    assert collect.key(other) not in collect.finished(folder)
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "experiments.collect"], ["experiments/collect.py"]]
+)
+def test_the_command_line_writes_tables_and_says_what_is_missing(folder, command):
+    path = folder / "grid.tsv"
+    path.write_text("dataset\tncm\ttrain_epochs\tseed\n" + "digits\tsoftmax\t2\t{}\n" * 2)
+    path.write_text(path.read_text().format(2, 3))
+    out = folder / "out"
+    arguments = [
+        str(folder),
+        f"--grid={path}",
+        f"--output={out}",
+        f"--keep={folder / 'kept'}",
+    ]
+    done = subprocess.run(
+        [sys.executable, *command, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=RESULTS.parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 finished runs; 1 missing" in done.stdout
+    missing = flags.run_name(config(seed=3))
+    assert f"missing: {missing}" in done.stdout
+    with (out / "results.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["final_test_accuracy"] for row in rows] == ["0.75"]
+    assert json.loads((out / "results.json").read_text())[0]["seed"] == 2
+    assert (out / "results.md").read_text() in done.stdout
+
+    kept = folder / "kept" / flags.run_name(config(seed=2))
+    assert collect.finished(folder / "kept") == {collect.key(config(seed=2)): kept}
+    assert json.loads((kept / "config.json").read_text())["flags"]["model_dir"] == kept.name
+    assert (kept / "metrics.jsonl").read_text() == (
+        folder / "x/2/metrics.jsonl"
+    ).read_text()
+
+
+@pytest.mark.bad_input
+def test_a_malformed_grid_is_refused(folder):
+    (folder / "grid.tsv").write_text("lr\n0.1\n")
+    with pytest.raises(SystemExit, match="columns must be flags of cifar_main"):
+        collect.main([str(folder), f"--grid={folder / 'grid.tsv'}"])
+
+
+def test_committed_results_are_those_of_the_grids():
+    """What is committed can be read, lies under its name, and tells no paths."""
+    found = collect.finished(RESULTS / "sweep")
+    grids = [RESULTS.parent / f"{name}.tsv" for name in ("small", "methods")]
+    rows = [row for path in grids for row in grid.read(path)]
+    assert {row.run for row in rows} >= {path.name for path in found.values()}
+    for path in found.values():
+        stored = json.loads((path / "config.json").read_text())["flags"]
+        assert stored["model_dir"] == path.name == flags.run_name(stored)
+        assert len(collect.read_metrics(path)) == stored["train_epochs"]
