@@ -14,7 +14,7 @@ from absl import flags
 
 from deepncm_tf.datasets import DATASETS
 
-METHODS = ("softmax", "online", "condensation", "decay")
+METHODS = ("softmax", "online", "condensation", "decay", "dnc")
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
@@ -34,12 +34,21 @@ class Flag:
     accepts: Callable = lambda value: True
     choices: tuple = ()
     method: str = ""  # the only --ncm that it applies to
+    argument: str = ""  # of the method's classifier, where it has another name
+    convert: Callable = lambda value, config: value  # to the classifier's argument
     from_dataset: bool = False  # default is the dataset's own
     identity: bool = True  # whether another value gives another result
 
 
 def _positive(value):
     return 0 < value < math.inf
+
+
+def _is_positive_number(text):
+    try:
+        return _positive(float(text))
+    except ValueError:
+        return False
 
 
 def _choice(name, default, choices, help, **kwargs):
@@ -68,6 +77,84 @@ FLAGS = (
         100,
         "Steps from one condensation to the next of --ncm=condensation.",
         method="condensation",
+    ),
+    Flag(
+        "num_sub_centroids",
+        str,
+        "4",
+        "Sub-centroids of a class of --ncm=dnc; auto for 1 to 4, by its number of images.",
+        "an integer >= 1, or auto",
+        lambda text: text == "auto" or (text.isdigit() and int(text) >= 1),
+        method="dnc",
+        convert=lambda text, config: text if text == "auto" else int(text),
+    ),
+    Flag(
+        "centroid_momentum",
+        float,
+        0.999,
+        "Weight of the past in the sub-centroids of --ncm=dnc.",
+        "a number in [0, 1)",
+        lambda value: 0 <= value < 1,
+        method="dnc",
+        argument="momentum",
+    ),
+    _integer(
+        "memory_batches",
+        100,
+        "Batches of past features that --ncm=dnc clusters with each batch; 0 for none.",
+        minimum=0,
+        method="dnc",
+        argument="memory_size",
+        convert=lambda value, config: value * config["batch_size"],
+    ),
+    _choice(
+        "clustering",
+        "sinkhorn",
+        ("sinkhorn", "kmeans"),
+        "Clustering of --ncm=dnc within classes.",
+        method="dnc",
+    ),
+    Flag(
+        "sinkhorn_epsilon",
+        float,
+        0.05,
+        "Weight of the entropy in --clustering=sinkhorn.",
+        "a positive number",
+        _positive,
+        method="dnc",
+    ),
+    _integer(
+        "sinkhorn_iterations",
+        3,
+        "Iterations of either --clustering.",
+        method="dnc",
+    ),
+    _choice(
+        "sub_centroid_initializer",
+        "random",
+        ("random", "class", "samples"),
+        "Where the sub-centroids of --ncm=dnc start.",
+        method="dnc",
+        argument="initializer",
+    ),
+    _choice(
+        "feature_norm",
+        "layer",
+        ("layer", "none"),
+        "Normalization of the features of --ncm=dnc before their length is made 1.",
+        method="dnc",
+        convert=lambda text, config: None if text == "none" else text,
+    ),
+    Flag(
+        "logit_norm",
+        str,
+        "layer",
+        "layer for a layer normalization of the class scores of --ncm=dnc, or their "
+        "temperature.",
+        "layer, or a positive number",
+        lambda text: text == "layer" or _is_positive_number(text),
+        method="dnc",
+        convert=lambda text, config: text if text == "layer" else float(text),
     ),
     Flag(
         "embedding_dim",
@@ -309,6 +396,16 @@ def _check_combinations(config, recipe):
 def num_classes(config):
     """Number of classes of a resolved config."""
     return DATASETS[config["dataset"]].num_classes[config["label"]]
+
+
+def classifier_arguments(config):
+    """Arguments of the classifier that a resolved config describes."""
+    arguments = {"num_classes": num_classes(config)}
+    for flag in FLAGS:
+        if flag.method and flag.name in config:
+            value = flag.convert(config[flag.name], config)
+            arguments[flag.argument or flag.name] = value
+    return arguments
 
 
 def identity(config):

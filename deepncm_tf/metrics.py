@@ -61,3 +61,77 @@ class RelativeMeanDistance(keras.metrics.Metric):
 
     def result(self):
         return ops.divide_no_nan(self.total, self.count)
+
+
+@keras.saving.register_keras_serializable(package="deepncm_tf")
+class Occupancy(keras.metrics.Metric):
+    """How evenly the samples of a class are spread over its sub-centroids.
+
+    The entropy of the shares, divided by its largest value, averaged over the classes that
+    had samples: 1 where all sub-centroids have as many, 0 where one has all of them. A
+    class with one sub-centroid counts as 1.
+
+    Args:
+        sizes: List of ints, number of sub-centroids of each class.
+        name: String, name of the metric.
+        dtype: Dtype of the metric's state.
+
+    Example:
+        >>> metric = Occupancy(sizes=[2, 2])
+        >>> metric.update_state([[5.0, 5.0], [3.0, 0.0]])
+        >>> float(metric.result())
+        0.5
+    """
+
+    def __init__(self, sizes, name="occupancy", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.sizes = list(sizes)
+        shape = (len(self.sizes), max(self.sizes))
+        self.counts = self.add_variable(shape, "zeros", dtype=self.dtype, name="counts")
+
+    def update_state(self, counts):
+        """Adds samples.
+
+        Args:
+            counts: `(num_classes, K)`, number of samples of each sub-centroid; with
+                replicas, of the global batch.
+        """
+        self.counts.assign(self.counts + ops.cast(counts, self.dtype))
+
+    def result(self):
+        counts = ops.convert_to_tensor(self.counts)
+        totals = ops.sum(counts, axis=-1)
+        shares = ops.divide_no_nan(counts, totals[:, None])
+        entropy = -ops.sum(ops.where(shares > 0, shares * ops.log(shares + 1e-30), 0), -1)
+        sizes = ops.convert_to_tensor(self.sizes, self.dtype)
+        evenness = ops.where(sizes > 1, entropy / ops.log(ops.maximum(sizes, 2.0)), 1.0)
+        present = ops.cast(totals > 0, self.dtype)
+        return ops.divide_no_nan(ops.sum(present * evenness), ops.sum(present))
+
+    def get_config(self):
+        return {**super().get_config(), "sizes": self.sizes}
+
+
+@keras.saving.register_keras_serializable(package="deepncm_tf")
+class DeadSubCentroids(Occupancy):
+    """Number of sub-centroids without a sample, in classes that had samples.
+
+    Args:
+        sizes, name, dtype: As for `Occupancy`.
+
+    Example:
+        >>> metric = DeadSubCentroids(sizes=[2, 2])
+        >>> metric.update_state([[5.0, 5.0], [3.0, 0.0]])
+        >>> float(metric.result())
+        1.0
+    """
+
+    def __init__(self, sizes, name="dead", dtype=None):
+        super().__init__(sizes, name=name, dtype=dtype)
+
+    def result(self):
+        counts = ops.convert_to_tensor(self.counts)
+        sizes = ops.convert_to_tensor(self.sizes, self.dtype)
+        alive = ops.sum(ops.cast(counts > 0, self.dtype), axis=-1)
+        present = ops.cast(ops.sum(counts, axis=-1) > 0, self.dtype)
+        return ops.sum(present * (sizes - alive))

@@ -177,7 +177,9 @@ class DeepNCM(ExactModel):
             parts["gradients"] = gradients
         passed = self.guard.passes(self.optimizer.iterations + 1, parts)
         taken = self.apply_gradients(gradients)
-        self.classifier.update(features, y, index, sample_weight, where=passed & taken)
+        self.classifier.update(
+            features, y, index, sample_weight, where=passed & taken, logits=logits
+        )
         self.guard.put_back(passed, guarded, before)
         return self._step_logs(x, y, logits, loss, sample_weight)
 

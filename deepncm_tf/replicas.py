@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums over replicas, and the choice of a `tf.distribute` strategy.
+"""Sums and gathers over replicas, and the choice of a `tf.distribute` strategy.
 
 Outside a strategy, with one replica, and on other backends than TensorFlow every
 function here is the identity, so that callers need not ask where they run.
@@ -11,6 +11,7 @@ import shutil
 
 import keras
 import numpy as np
+from keras import ops
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 # Seconds from one look at the other workers to the next; TensorFlow's 30 would let a job
@@ -44,6 +45,55 @@ def all_reduce_sum(tensors):
     if context is None:  # building or tracing outside the replicas: nothing to add up
         return tensors
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def all_gather(tensors):
+    """The replicas' tensors one after the other, in one order on every replica.
+
+    Args:
+        tensors: List of tensors, whose first axes may differ between replicas.
+
+    Returns:
+        List of tensors, equal on every replica.
+    """
+    if num_replicas() == 1:
+        return tensors
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:  # building or tracing outside the replicas: nothing to gather
+        return tensors
+    return [context.all_gather(tensor, axis=0) for tensor in tensors]
+
+
+def write_rows(variable, rows, values, keep):
+    """Writes rows of a variable in place, the same on every replica.
+
+    Args:
+        variable: `keras.Variable`, `(size, ...)`.
+        rows: `(n,)` int32; those to be kept are distinct.
+        values: `(n, ...)`, the new rows.
+        keep: `(n,)` bools, which of them are written.
+    """
+    if values.shape[0] == 0:
+        return
+    # The others repeat one that is: the number of rows stays the same, whatever is kept,
+    # and the order of equal writes does not matter. With none, a row is written back.
+    chosen = ops.argmax(keep)
+    some = ops.take(keep, chosen, axis=0)
+    row = ops.where(some, ops.take(rows, chosen, axis=0), 0)
+    old = ops.take(ops.convert_to_tensor(variable), row, axis=0)
+    value = ops.where(some, ops.take(values, chosen, axis=0), old)
+    rows = ops.where(keep, rows, row)
+    wide = ops.reshape(keep, (-1,) + (1,) * (len(values.shape) - 1))
+    values = ops.cast(ops.where(wide, values, value), variable.dtype)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Keras would copy the variable.
+        variable.value.scatter_update(tf.IndexedSlices(values, rows))
+    else:
+        variable.assign(ops.scatter_update(variable, rows[:, None], values))
 
 
 def read_copies(variable):

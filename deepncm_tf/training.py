@@ -6,14 +6,17 @@ import sys
 import time
 
 import keras
+import numpy as np
 
 from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs, signals
 from deepncm_tf.callbacks import EpochReport, Record, StopAfter
+from deepncm_tf.centroids import sizes_by_count
 from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.finite import NotFiniteError
 from deepncm_tf.model import DeepNCM
 from official_resnet import cifar_resnet, recipe
 
+AUTO_SUB_CENTROIDS = 4  # of the largest class, with --num_sub_centroids=auto
 JIT_COMPILE = {"auto": "auto", "on": True, "off": False}
 
 
@@ -89,13 +92,18 @@ def _lost_workers(strategy):
         ) from error
 
 
-def build_model(config):
+def build_model(config, labels=None):
     """The model that a config describes, not yet compiled.
 
     Args:
         config: Dictionary of flags as from `flags.resolve`.
+        labels: `(n,)` integers, those of the training images; needed where the number of
+            sub-centroids follows from them.
     """
-    method = {n: v for n, v in config.items() if flags.TABLE[n].method}
+    arguments = flags.classifier_arguments(config)
+    if arguments.get("num_sub_centroids") == "auto":
+        counts = np.bincount(labels, minlength=arguments["num_classes"])
+        arguments["num_sub_centroids"] = sizes_by_count(counts, AUTO_SUB_CENTROIDS)
     return DeepNCM(
         cifar_resnet(
             config["resnet_size"],
@@ -103,7 +111,7 @@ def build_model(config):
             datasets.IMAGE_SHAPE,
             bn_momentum=datasets.DATASETS[config["dataset"]].bn_momentum,
         ),
-        classifiers.get(config["ncm"], num_classes=flags.num_classes(config), **method),
+        classifiers.get(config["ncm"], **arguments),
         embedding_dim=config["embedding_dim"],
         gradient_clip=config["gradient_clip"] or None,
         l2=config["weight_decay"],
@@ -116,7 +124,7 @@ def _train(config, folder, splits, stop):
     steps = pipeline.steps_per_epoch(len(train[1]), batch_size)
     total_steps = config["train_epochs"] * steps
     schedule = recipe.learning_rate_schedule(config["learning_rate"], total_steps)
-    model = build_model(config)
+    model = build_model(config, train[1])
     model.compile(
         keras.optimizers.SGD(schedule, momentum=recipe.MOMENTUM),
         metrics=["accuracy"],

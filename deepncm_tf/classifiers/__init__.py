@@ -9,6 +9,7 @@ from deepncm_tf.classifiers.decay_mean import DecayMean
 from deepncm_tf.classifiers.mean_condensation import MeanCondensation
 from deepncm_tf.classifiers.online_mean import OnlineMean
 from deepncm_tf.classifiers.softmax import Softmax
+from deepncm_tf.classifiers.sub_centroids import SubCentroids
 
 __all__ = [
     "ClassMeans",
@@ -17,12 +18,14 @@ __all__ = [
     "MeanCondensation",
     "OnlineMean",
     "Softmax",
+    "SubCentroids",
     "get",
 ]
 
 NAMES = {
     "condensation": MeanCondensation,
     "decay": DecayMean,
+    "dnc": SubCentroids,
     "online": OnlineMean,
     "softmax": Softmax,
 }
@@ -32,7 +35,8 @@ def get(identifier, **arguments):
     """Retrieves a classifier.
 
     Args:
-        identifier: A name (`"softmax"`, `"online"`, `"condensation"`, `"decay"`), a
+        identifier: A name (`"softmax"`, `"online"`, `"condensation"`, `"decay"`,
+            `"dnc"`), a
             config dictionary as from `keras.saving.serialize_keras_object`, or a
             `Classifier`, which is returned as it is.
         **arguments: Arguments of the constructor, with a name.

@@ -54,7 +54,9 @@ class ClassMeans(Classifier):
         lowest = 2.0 * ops.sum(logits, axis=-1, keepdims=True)
         return ops.where(self.seen(), logits, ops.minimum(lowest, UNSEEN_LOGIT))
 
-    def update(self, features, labels, index=None, sample_weight=None, where=None):
+    def update(
+        self, features, labels, index=None, sample_weight=None, where=None, logits=None
+    ):
         sums, counts = self.class_sums(features, labels, sample_weight)
         self.rmd.update_state(sums, counts, self.means)
         # All of the new state is computed before any of it is assigned.

@@ -54,7 +54,9 @@ class Classifier(keras.layers.Layer):
     def call(self, features, index=None, training=False):
         raise NotImplementedError
 
-    def update(self, features, labels, index=None, sample_weight=None, where=None):
+    def update(
+        self, features, labels, index=None, sample_weight=None, where=None, logits=None
+    ):
         """Moves the state, and the metrics of training, by one (global) batch.
 
         Args:
@@ -66,6 +68,8 @@ class Classifier(keras.layers.Layer):
             sample_weight: `(batch,)` or `(batch, ...)`, or None for ones.
             where: Scalar bool tensor; where it is False the state keeps its value, as
                 in a step that is skipped for an overflow. None means True.
+            logits: `(batch, ..., num_classes)`, those of the features in training, where
+                the caller has them; methods that need them compute them otherwise.
         """
 
     def update_metrics(self, features, labels, sample_weight=None):
@@ -118,6 +122,44 @@ class Classifier(keras.layers.Layer):
         sums = ops.matmul(ops.transpose(weights), features)  # (C, d)
         return replicas.all_reduce_sum([sums, ops.sum(weights, axis=0)])
 
+    def flat_labels(self, labels, rank, sample_weight=None):
+        """The class of each sample, and whether it takes part, without the inner axes.
+
+        Args:
+            labels, sample_weight: As in `update`; a sample with class weights is of the
+                class of the largest.
+            rank: Int, number of axes of the features.
+
+        Returns:
+            `(n,)` int32 in [0, num_classes), and `(n,)` bools: a sample takes part where
+            its label is a class and its weight is above 0.
+        """
+        labels = ops.convert_to_tensor(labels)
+        if len(labels.shape) == rank and labels.shape[-1] == self.num_classes != 1:
+            takes_part = ops.max(labels, axis=-1) > 0
+            labels = ops.argmax(labels, axis=-1)
+        else:
+            labels = self._integer_labels(labels, rank)
+            takes_part = ops.logical_and(labels >= 0, labels < self.num_classes)
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.state_dtype)
+            while len(sample_weight.shape) < rank - 1:
+                sample_weight = ops.expand_dims(sample_weight, axis=-1)
+            takes_part = ops.logical_and(takes_part, sample_weight > 0)
+        labels = ops.clip(ops.cast(labels, "int32"), 0, self.num_classes - 1)
+        return ops.reshape(labels, (-1,)), ops.reshape(takes_part, (-1,))
+
+    def _integer_labels(self, labels, rank):
+        if len(labels.shape) == rank and labels.shape[-1] == 1:
+            labels = ops.squeeze(labels, axis=-1)
+        if len(labels.shape) != rank - 1:
+            raise ValueError(
+                "`labels` must be integers with one axis less than the features, or "
+                f"weights of {self.num_classes} classes in their last axis. Received: "
+                f"labels of shape {tuple(labels.shape)} for features with {rank} axes"
+            )
+        return ops.cast(labels, "int32")
+
     def class_weights(self, labels, rank, sample_weight=None):
         """Weight of each sample in each class: `(batch, ..., num_classes)`.
 
@@ -129,16 +171,8 @@ class Classifier(keras.layers.Layer):
         if len(labels.shape) == rank and labels.shape[-1] == self.num_classes != 1:
             weights = ops.cast(labels, self.state_dtype)
         else:
-            if len(labels.shape) == rank and labels.shape[-1] == 1:
-                labels = ops.squeeze(labels, axis=-1)
-            if len(labels.shape) != rank - 1:
-                raise ValueError(
-                    "`labels` must be integers with one axis less than the features, or "
-                    f"weights of {self.num_classes} classes in their last axis. Received: "
-                    f"labels of shape {tuple(labels.shape)} for features with {rank} axes"
-                )
             weights = ops.one_hot(
-                ops.cast(labels, "int32"), self.num_classes, dtype=self.state_dtype
+                self._integer_labels(labels, rank), self.num_classes, dtype=self.state_dtype
             )
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, self.state_dtype)
@@ -157,3 +191,16 @@ def as_positive_integer(name, value):
     if integer < 1 or isinstance(value, bool):
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
     return integer
+
+
+def check_number(name, value, wanted, accepts):
+    """Raises a `ValueError` that names an argument unless it is such a number."""
+    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not numeric or not accepts(value):
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
+
+
+def check_choice(name, value, choices):
+    """Raises a `ValueError` that names an argument unless it is one of some values."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")

@@ -43,7 +43,10 @@ def test_digits_have_their_own_defaults():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ncm": "nearest"}, "--ncm must be one of softmax, online, condensation, decay"),
+        (
+            {"ncm": "nearest"},
+            "--ncm must be one of softmax, online, condensation, decay, dnc",
+        ),
         ({"decay": 1.2}, r"--decay must be a number in \[0, 1\). Received: --decay=1.2"),
         ({"decay": float("nan")}, "Received: --decay=nan"),
         (
@@ -81,6 +84,24 @@ def test_digits_have_their_own_defaults():
             {"ncm": "softmax", "decay": 0.9},
             "--decay belongs to --ncm=decay; leave it out.*--decay=0.9 with --ncm=softmax",
         ),
+        (
+            {"num_sub_centroids": "many"},
+            "--num_sub_centroids must be an integer >= 1, or auto",
+        ),
+        (
+            {"num_sub_centroids": "0"},
+            "--num_sub_centroids must be an integer >= 1, or auto",
+        ),
+        ({"centroid_momentum": 1.0}, r"--centroid_momentum must be a number in \[0, 1\)"),
+        ({"memory_batches": -1}, "--memory_batches must be an integer >= 0"),
+        ({"clustering": "gmm"}, "--clustering must be one of sinkhorn, kmeans"),
+        ({"sinkhorn_epsilon": 0.0}, "--sinkhorn_epsilon must be a positive number"),
+        ({"sinkhorn_iterations": 0}, "--sinkhorn_iterations must be an integer >= 1"),
+        ({"sub_centroid_initializer": "zeros"}, "must be one of random, class, samples"),
+        ({"feature_norm": "batch"}, "--feature_norm must be one of layer, none"),
+        ({"logit_norm": "-1"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "big"}, "--logit_norm must be layer, or a positive number"),
+        ({"num_sub_centroids": "4"}, "--num_sub_centroids belongs to --ncm=dnc"),
         ({"condensation_steps": 5}, "--condensation_steps belongs to --ncm=condensation"),
         ({"depth": 8}, "There is no flag --depth"),
     ],
@@ -196,3 +217,25 @@ def test_unwritable_model_dir(tmp_path):
     outcome = command("--dataset=digits", f"--model_dir={tmp_path / 'file' / 'run'}")
     assert outcome.returncode == 1
     assert "--model_dir must be a folder that can be written" in outcome.stderr
+
+
+def test_classifier_arguments_are_those_of_the_constructor():
+    values = {"ncm": "dnc", "num_sub_centroids": "2", "memory_batches": 3, "batch_size": 5}
+    values |= {"logit_norm": "0.5", "feature_norm": "none", "centroid_momentum": 0.5}
+    arguments = flags.classifier_arguments(flags.resolve(values))
+    assert arguments == {
+        "num_classes": 10,
+        "num_sub_centroids": 2,
+        "momentum": 0.5,
+        "memory_size": 15,
+        "clustering": "sinkhorn",
+        "sinkhorn_epsilon": 0.05,
+        "sinkhorn_iterations": 3,
+        "initializer": "random",
+        "feature_norm": None,
+        "logit_norm": 0.5,
+    }
+    layer = flags.resolve({"ncm": "dnc", "num_sub_centroids": "auto"})
+    assert flags.classifier_arguments(layer)["num_sub_centroids"] == "auto"
+    assert flags.classifier_arguments(layer)["logit_norm"] == "layer"
+    assert flags.classifier_arguments(layer)["feature_norm"] == "layer"

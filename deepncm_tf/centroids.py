@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sub-centroids start, follow the samples assigned to them, and come back to life."""
+
+import keras
+from keras import ops
+
+from deepncm_tf.clustering import mask_absent, unit
+
+
+def sizes_by_count(counts, maximum):
+    """Number of sub-centroids of each class, more for classes with more samples.
+
+    1 to `maximum`, by bins of equal width between the smallest and the largest class;
+    `maximum` where all are equal.
+
+    Args:
+        counts: Sequence of ints, samples of each class.
+        maximum: Int >= 1.
+
+    Returns:
+        List of ints.
+
+    Reference:
+        - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+          2023, appendix J.
+    """
+    low, high = min(counts), max(counts)
+    if low == high:
+        return [maximum] * len(counts)
+    return [
+        min(int((count - low) * maximum / (high - low)) + 1, maximum) for count in counts
+    ]
+
+
+def near_class_directions(shape, dtype=None):
+    """Initializer: a random direction for each class, its sub-centroids a little off it."""
+    num_classes, _, dimensions = shape
+    directions = keras.random.normal((num_classes, 1, dimensions), dtype=dtype)
+    return directions + 0.1 * keras.random.normal(shape, dtype=dtype)
+
+
+def take_first(sub_centroids, features, labels, places):
+    """Puts the first samples of a class in the place of its sub-centroids, in turn.
+
+    Args:
+        sub_centroids: `(num_classes, K, d)`.
+        features: `(n, d)`, of unit length.
+        labels: `(n,)` int32 in [0, num_classes).
+        places: `(n,)` int32, the place of each sample among all of its class so far.
+
+    Returns:
+        The sub-centroids, `(num_classes, K, d)`.
+    """
+    num_classes, size, _ = sub_centroids.shape
+    first = ops.cast(places < size, features.dtype)
+    cells = labels * size + ops.minimum(places, size - 1)
+    taken = ops.segment_sum(
+        features * first[:, None], cells, num_segments=num_classes * size
+    )
+    number = ops.segment_sum(first, cells, num_segments=num_classes * size)
+    taken = ops.reshape(taken, sub_centroids.shape)
+    number = ops.reshape(number, (num_classes, size, 1))
+    return ops.where(number > 0, taken, sub_centroids)
+
+
+def move(sub_centroids, samples, features, assigned, counted, momentum):
+    """Moves each sub-centroid towards its samples.
+
+    Args:
+        sub_centroids: `(num_classes, K, d)`, of unit length.
+        samples: `Flat` or `ByClass`, the layout.
+        features: `(n, d)` or `(num_classes, m, d)`, of unit length.
+        assigned: `(n,)` or `(num_classes, m)` integers in [0, K).
+        counted: Of the shape of `assigned`, 1 for samples that count, else 0.
+        momentum: Float in [0, 1), weight of the past.
+
+    Returns:
+        The sub-centroids, of unit length, and `(num_classes, K)`, how many samples each
+        had; those without one stay.
+
+    Reference:
+        - Algorithm 1 and Eqs. 6 and 8 of the same paper.
+    """
+    counted = (
+        ops.one_hot(assigned, sub_centroids.shape[1], dtype=features.dtype)
+        * (counted[..., None])
+    )
+    sums, counts = samples.sums_of_clusters(features, assigned, counted)
+    moved = unit(momentum * sub_centroids + (1.0 - momentum) * unit(sums))
+    return ops.where(counts[..., None] > 0, moved, sub_centroids), counts
+
+
+def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None):
+    """Moves a sub-centroid that no sample came to for long, of each class one at a time.
+
+    It goes to the sample of its class that is farthest from all sub-centroids.
+
+    Args:
+        sub_centroids: `(num_classes, K, d)`, of unit length.
+        counts: `(num_classes, K)`, samples that each had in this step.
+        idle: `(num_classes, K)` int32, steps of its class without one, up to now.
+        patience: Int, the number of such steps that is too long.
+        samples: `clustering.Flat` or `clustering.ByClass`, the layout.
+        features: `(n, d)` or `(num_classes, m, d)`, of unit length.
+        sizes: Number of sub-centroids of each class, `(num_classes,)`, or None for K.
+
+    Returns:
+        The sub-centroids and the new `idle`.
+    """
+    there = samples.sum(ops.ones_like(features[..., :1]))  # (C, 1)
+    idle = ops.where(counts > 0, 0, idle + ops.cast(there > 0, "int32"))
+    numbers = ops.arange(sub_centroids.shape[1], dtype="int32")[None]
+    dead = idle >= patience
+    if sizes is not None:
+        dead = ops.logical_and(dead, numbers < ops.cast(sizes, "int32")[:, None])
+    first = ops.cast(ops.argmax(dead, axis=-1), "int32")[:, None]
+    chosen = ops.logical_and(dead, numbers == first)  # (C, K)
+    near = samples.similarities(features, sub_centroids)
+    near = mask_absent(samples, near, sizes)
+    farness = -ops.max(near, axis=-1, keepdims=True)
+    farthest = ops.cast(farness == samples.spread(samples.max(farness)), features.dtype)
+    target = unit(samples.sum(features * farthest))  # (C, d)
+    moved = ops.where(chosen[..., None], target[:, None], sub_centroids)
+    return moved, ops.where(chosen, 0, idle)

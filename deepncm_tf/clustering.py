@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clustering within classes, for all classes at once: Sinkhorn-Knopp and k-means.
+
+Samples come in one of two layouts. Flat: `(n, ...)` with labels `(n,)`. By class:
+`(num_classes, m, ...)`, where some of the m places of a class may be empty. Work and memory
+grow with the number of samples times K, never with samples times all sub-centroids.
+"""
+
+import math
+
+from keras import ops
+
+
+class Flat:
+    """Samples `(n, ...)` with their classes.
+
+    Args:
+        labels: `(n,)` integers in [0, num_classes).
+        num_classes: Int, number of classes C.
+        weights: `(n,)` floats, 0 for samples that take no part, 1 for others; or None.
+    """
+
+    def __init__(self, labels, num_classes, weights=None):
+        self.labels = ops.cast(labels, "int32")
+        self.num_classes = num_classes
+        self.weights = weights
+
+    def sum(self, values):
+        """Sums over the samples of each class: `(n, ...)` to `(C, ...)`."""
+        if self.weights is not None:
+            weights = ops.cast(self.weights, values.dtype)
+            values = values * ops.reshape(weights, (-1,) + (1,) * (len(values.shape) - 1))
+        return ops.segment_sum(values, self.labels, num_segments=self.num_classes)
+
+    def max(self, values):
+        """Maxima over the samples of each class: `(n, K)` to `(C, K)`."""
+        if self.weights is not None:
+            values = ops.where(self.weights[:, None] > 0, values, -math.inf)
+        return ops.segment_max(values, self.labels, num_segments=self.num_classes)
+
+    def spread(self, values):
+        """Gives each sample what belongs to its class: `(C, K)` to `(n, K)`."""
+        return ops.take(values, self.labels, axis=0)
+
+    def similarities(self, features, sub_centroids):
+        """Inner products with the sub-centroids of the own class: `(n, K)`."""
+        # One sub-centroid of each class at a time: never (n, K, d).
+        return ops.stack(
+            [
+                ops.sum(features * self.spread(sub_centroids[:, k]), axis=-1)
+                for k in range(sub_centroids.shape[1])
+            ],
+            axis=-1,
+        )
+
+    def sums_of_clusters(self, features, assigned, counted):
+        """Sums of features and their numbers, `(C, K, d)` and `(C, K)`.
+
+        Args:
+            features: `(n, d)`.
+            assigned: `(n,)` integers in [0, K).
+            counted: `(n, K)`, 1 where a counted sample is assigned, else 0.
+        """
+        size = counted.shape[-1]
+        if self.weights is not None:
+            counted = counted * self.weights[:, None]
+        counts = ops.segment_sum(counted, self.labels, num_segments=self.num_classes)
+        cells = self.labels * size + assigned
+        weighted = features * ops.sum(counted, axis=-1, keepdims=True)
+        sums = ops.segment_sum(weighted, cells, num_segments=self.num_classes * size)
+        return ops.reshape(sums, (self.num_classes, size, -1)), counts
+
+
+class ByClass:
+    """Samples `(num_classes, m, ...)`.
+
+    Args:
+        weights: `(num_classes, m)`, 1 where there is a sample, else 0.
+    """
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    def sum(self, values):
+        weights = ops.cast(self.weights, values.dtype)
+        weights = ops.reshape(weights, (*weights.shape, *(1,) * (len(values.shape) - 2)))
+        return ops.sum(values * weights, axis=1)
+
+    def max(self, values):
+        return ops.max(ops.where(self.weights[..., None] > 0, values, -math.inf), axis=1)
+
+    def spread(self, values):
+        return values[:, None]
+
+    def similarities(self, features, sub_centroids):
+        return ops.matmul(features, ops.transpose(sub_centroids, (0, 2, 1)))  # (C, m, K)
+
+    def sums_of_clusters(self, features, assigned, counted):
+        counted = counted * self.weights[..., None]
+        sums = ops.matmul(ops.transpose(counted, (0, 2, 1)), features)  # (C, K, d)
+        return sums, ops.sum(counted, axis=1)
+
+
+def sinkhorn(
+    similarities, labels, num_classes, epsilon=0.05, iterations=3, weights=None, sizes=None
+):
+    """Assigns samples to clusters of their class, in equal shares.
+
+    Args:
+        similarities: `(n, K)` floats, of each sample to the K sub-centroids of its class.
+        labels: `(n,)` integers in [0, num_classes), any order.
+        num_classes: Int, number of classes C.
+        epsilon: Float > 0, weight of the entropy; the smaller, the harder the plan.
+        iterations: Int >= 1, normalizations of columns and rows.
+        weights: `(n,)`, 0 for samples that take no part, 1 for others; or None.
+        sizes: `(num_classes,)` integers in [1, K], sub-centroids of each class, or None
+            for K everywhere.
+
+    Returns:
+        `(n,)` int32 in [0, K). A lone sample goes to its nearest sub-centroid, exact ties
+        to the first index.
+
+    Reference:
+        - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+          2023, Eqs. 4-5.
+    """
+    samples = Flat(labels, num_classes, weights)
+    return assign(samples, similarities, epsilon, iterations, sizes)
+
+
+def sinkhorn_plan(samples, similarities, epsilon=0.05, iterations=3, sizes=None):
+    """The soft assignment behind `sinkhorn`; each sample's shares add up to one.
+
+    Computed from the logarithms of its scaling factors: nothing overflows, and no divisor
+    is zero, for any epsilon.
+
+    Args:
+        samples: `Flat` or `ByClass`, the layout.
+        similarities: `(n, K)` or `(num_classes, m, K)`.
+        epsilon, iterations, sizes: As in `sinkhorn`.
+
+    Returns:
+        Logarithms of the shares, of the shape of `similarities`.
+    """
+    scores = similarities / epsilon
+    num_clusters = scores.shape[-1]
+    if sizes is None:
+        available, share = True, -ops.log(ops.cast(num_clusters, scores.dtype))
+    else:
+        sizes = ops.cast(sizes, "int32")[:, None]
+        available = ops.arange(num_clusters, dtype="int32")[None] < sizes  # (C, K)
+        scores = ops.where(samples.spread(available), scores, -math.inf)
+        share = -ops.log(ops.cast(sizes, scores.dtype))
+    plan = scores
+    for _ in range(iterations):
+        totals = _log_sum(samples, plan)  # (C, K)
+        columns = ops.where(ops.isfinite(totals), share - totals, 0.0)
+        plan = plan + samples.spread(columns)
+        # Their rows' constant -log(n) cancels in the next normalization of columns.
+        plan = plan - ops.logsumexp(plan, axis=-1, keepdims=True)
+    return plan
+
+
+def assign(samples, similarities, epsilon=0.05, iterations=3, sizes=None):
+    """Hard assignment by the largest share; see `sinkhorn` and `sinkhorn_plan`."""
+    plan = sinkhorn_plan(samples, similarities, epsilon, iterations, sizes)
+    nearest = mask_absent(samples, similarities, sizes)
+    number = samples.sum(ops.ones_like(similarities[..., :1]))  # (C, 1)
+    chosen = ops.where(samples.spread(number) > 1, plan, nearest)
+    return ops.argmax(chosen, axis=-1)
+
+
+def mask_absent(samples, similarities, sizes):
+    """Similarities with -inf at clusters that a class does not have."""
+    if sizes is None:
+        return similarities
+    numbers = ops.arange(similarities.shape[-1], dtype="int32")[None]
+    available = numbers < ops.cast(sizes, "int32")[:, None]
+    return ops.where(samples.spread(available), similarities, -math.inf)
+
+
+def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
+    """Assigns samples to clusters of their class by spherical k-means.
+
+    Args:
+        samples: `Flat` or `ByClass`, the layout.
+        features: `(n, d)` or `(num_classes, m, d)`, of unit length.
+        sub_centroids: `(num_classes, K, d)`, of unit length: where it starts.
+        iterations: Int >= 1.
+        sizes: As in `sinkhorn`.
+
+    Returns:
+        `(n,)` or `(num_classes, m)` int32 in [0, K).
+
+    Reference:
+        - The comparison of the same paper's appendix H.
+    """
+    for step in range(iterations):
+        near = samples.similarities(features, sub_centroids)
+        assigned = ops.argmax(mask_absent(samples, near, sizes), axis=-1)
+        if step < iterations - 1:
+            counted = ops.one_hot(assigned, near.shape[-1], dtype=features.dtype)
+            sums, counts = samples.sums_of_clusters(features, assigned, counted)
+            moved = unit(sums)
+            sub_centroids = ops.where(counts[..., None] > 0, moved, sub_centroids)
+    return assigned
+
+
+def unit(vectors):
+    """Vectors of unit length, in the last axis; zero stays zero."""
+    squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return vectors * ops.rsqrt(ops.maximum(squares, 1e-12))
+
+
+def _log_sum(samples, scores):
+    """Logarithm of the sum of exponentials over the samples of each class: `(C, K)`."""
+    highest = samples.max(scores)
+    highest = ops.where(ops.isfinite(highest), highest, 0.0)  # nothing there
+    # A sample that takes no part may lie above, and infinity times no weight is NaN.
+    shifted = ops.minimum(scores - samples.spread(highest), 0.0)
+    return highest + ops.log(samples.sum(ops.exp(shifted)))

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A memory of the last features of each class."""
+
+from keras import ops
+
+from deepncm_tf import replicas
+
+
+class FeatureMemory:
+    """The last samples of each class, first in, first out.
+
+    Each class has a ring of its own, so that rare classes stay represented and clustering
+    within classes needs no sorting. The variables belong to a classifier, which saves them:
+    `memory_features` `(num_classes * size, d)`, `memory_flags` `(num_classes * size,)`
+    (-1 where nothing was written yet, else whether the sample counted) and
+    `memory_written` `(num_classes,)`, the number of samples written to each ring.
+
+    Args:
+        add_state: Function `(name, shape, dtype=, initializer=)` that adds a variable.
+        num_classes: Int, number of classes C.
+        size: Int >= 1, samples kept of each class.
+        dimensions: Int, of a feature.
+        dtype: Dtype of the features kept, `"float32"` or `"bfloat16"`, for example.
+    """
+
+    def __init__(self, add_state, num_classes, size, dimensions, dtype):
+        self.num_classes = num_classes
+        self.size = size
+        rows = num_classes * size
+        self._features = add_state("memory_features", (rows, dimensions), dtype=dtype)
+        self._flags = add_state(
+            "memory_flags", (rows,), dtype="int32", initializer=_nothing
+        )
+        self._written = add_state("memory_written", (num_classes,), dtype="int32")
+
+    def write(self, features, labels, flags, keep):
+        """Adds samples, in their order; of more than `size` of a class, the last.
+
+        Args:
+            features: `(n, d)`.
+            labels: `(n,)` int32 in [0, num_classes).
+            flags: `(n,)` bools, whether a sample counts.
+            keep: `(n,)` bools, whether a sample is added.
+        """
+        ranks, numbers = ranks_in_class(labels, keep, self.num_classes)
+        written = ops.convert_to_tensor(self._written)
+        places = (ops.take(written, labels, axis=0) + ranks) % self.size
+        last = ranks >= ops.take(numbers, labels, axis=0) - self.size
+        rows = labels * self.size + places
+        keep = ops.logical_and(keep, last)
+        replicas.write_rows(self._features, rows, features, keep)
+        replicas.write_rows(self._flags, rows, ops.cast(flags, "int32"), keep)
+        # Modulo twice the size: whether a ring is full is not asked, and nothing overflows.
+        self._written.assign((written + numbers) % (2 * self.size))
+
+    def read(self, dtype):
+        """What is kept.
+
+        Returns:
+            `(features, counted, there)`: `(num_classes, size, d)` of `dtype`;
+            `(num_classes, size)` floats, 1 for samples that count, else 0; the same for
+            samples that are there.
+        """
+        shape = (self.num_classes, self.size)
+        features = ops.cast(ops.convert_to_tensor(self._features), dtype)
+        flags = ops.reshape(ops.convert_to_tensor(self._flags), shape)
+        return (
+            ops.reshape(features, (*shape, -1)),
+            ops.cast(flags > 0, dtype),
+            ops.cast(flags >= 0, dtype),
+        )
+
+
+def ranks_in_class(labels, keep, num_classes):
+    """Numbers the samples of each class in their order.
+
+    Args:
+        labels: `(n,)` int32 in [0, num_classes).
+        keep: `(n,)` bools, which samples are numbered.
+        num_classes: Int.
+
+    Returns:
+        `(n,)` int32 from 0 (meaningless where not kept), and `(num_classes,)`, how many
+        there are of each class.
+    """
+    labels = ops.where(keep, labels, num_classes)  # the others come last
+    count = ops.shape(labels)[0]
+    order = ops.argsort(labels * count + ops.arange(count, dtype="int32"))
+    ordered = ops.take(labels, order, axis=0)
+    numbers = ops.segment_sum(ops.ones_like(ordered), ordered, num_segments=num_classes + 1)
+    starts = ops.cumsum(numbers) - numbers
+    in_order = ops.arange(count, dtype="int32") - ops.take(starts, ordered, axis=0)
+    # Where each sample went in the sorted order: the inverse permutation.
+    ranks = ops.take(in_order, ops.argsort(order), axis=0)
+    return ops.cast(ranks, "int32"), numbers[:num_classes]
+
+
+def _nothing(shape, dtype=None):
+    return ops.full(shape, -1, dtype=dtype)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory against a list per class."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import to_numpy
+
+from deepncm_tf.memory import FeatureMemory, ranks_in_class
+
+C, D = 3, 2
+
+
+def memory_of(size, dtype="float32"):
+    def add_state(name, shape, dtype=None, initializer="zeros"):
+        return keras.Variable(initializer=initializer, shape=shape, dtype=dtype, name=name)
+
+    return FeatureMemory(add_state, C, size, D, dtype)
+
+
+def batches(number, largest=9):
+    rng = np.random.default_rng(0)
+    for _ in range(number):
+        n = int(rng.integers(1, largest))
+        yield (
+            rng.normal(size=(n, D)).astype("float32"),
+            rng.integers(C, size=n).astype("int32"),
+            rng.random(n) < 0.5,
+            rng.random(n) < 0.8,
+        )
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_last_samples_of_each_class_are_there(size):
+    memory, kept = memory_of(size), [[] for _ in range(C)]
+    for features, labels, flags, keep in batches(30):
+        memory.write(
+            *(keras.ops.convert_to_tensor(a) for a in (features, labels, flags, keep))
+        )
+        for x, label, flag, is_kept in zip(features, labels, flags, keep, strict=True):
+            if is_kept:
+                kept[label] = [*kept[label], (*x.tolist(), float(flag))][-size:]
+        features, counted, there = map(to_numpy, memory.read("float32"))
+        for c in range(C):
+            found = np.concatenate([features[c], counted[c][:, None]], axis=1)[there[c] > 0]
+            assert sorted(map(tuple, found.tolist())) == sorted(kept[c])
+    assert all(len(samples) == size for samples in kept)
+
+
+def test_bfloat16_rounds_what_is_kept():
+    memory = memory_of(2, "bfloat16")
+    x = np.array([[1.0001, 3.14159]], "float32")
+    memory.write(x, np.array([1], "int32"), np.array([True]), np.array([True]))
+    features, _, there = map(to_numpy, memory.read("float32"))
+    np.testing.assert_allclose(features[1][there[1] > 0], [[1.0, 3.140625]])
+
+
+def test_ranks_count_the_samples_of_each_class():
+    for _, labels, keep, _ in batches(20):
+        ranks, numbers = ranks_in_class(
+            keras.ops.convert_to_tensor(labels), keras.ops.convert_to_tensor(keep), C
+        )
+        seen = [0] * C
+        for label, is_kept, rank in zip(labels, keep, to_numpy(ranks), strict=True):
+            if is_kept:
+                assert rank == seen[label]
+                seen[label] += 1
+        assert to_numpy(numbers).tolist() == seen
