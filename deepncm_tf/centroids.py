@@ -4,7 +4,7 @@
 import keras
 from keras import ops
 
-from deepncm_tf.clustering import mask_absent, unit
+from deepncm_tf.clustering import cosines, inverse_root, mask_absent, unit
 
 
 def sizes_by_count(counts, maximum):
@@ -63,31 +63,49 @@ def take_first(sub_centroids, features, labels, places):
     return ops.where(number > 0, taken, sub_centroids)
 
 
-def move(sub_centroids, samples, features, assigned, counted, momentum):
+def move(sub_centroids, samples, features, assigned, counted, momentum, where=None):
     """Moves each sub-centroid towards its samples.
 
+    With p a sub-centroid and s the sum of its samples, of lengths |p| and |s|,
+
+        p <- unit(momentum * p / |p| + (1 - momentum) * s / |s|).
+
+    Lengths come from inner products, so that large arrays are passed over few times.
+
     Args:
-        sub_centroids: `(num_classes, K, d)`, of unit length.
-        samples: `Flat` or `ByClass`, the layout.
+        sub_centroids: `(num_classes, K, d)`, of any length.
+        samples: `clustering.Flat` or `clustering.ByClass`, the layout.
         features: `(n, d)` or `(num_classes, m, d)`, of unit length.
         assigned: `(n,)` or `(num_classes, m)` integers in [0, K).
         counted: Of the shape of `assigned`, 1 for samples that count, else 0.
         momentum: Float in [0, 1), weight of the past.
+        where: Scalar bool, False for nothing to move, not even to unit length; or None.
 
     Returns:
         The sub-centroids, of unit length, and `(num_classes, K)`, how many samples each
-        had; those without one stay.
+        had; those without one keep their direction.
 
     Reference:
-        - Algorithm 1 and Eqs. 6 and 8 of the same paper.
+        - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+          2023, Algorithm 1 and Eqs. 6 and 8.
     """
     counted = (
         ops.one_hot(assigned, sub_centroids.shape[1], dtype=features.dtype)
         * (counted[..., None])
     )
     sums, counts = samples.sums_of_clusters(features, assigned, counted)
-    moved = unit(momentum * sub_centroids + (1.0 - momentum) * unit(sums))
-    return ops.where(counts[..., None] > 0, moved, sub_centroids), counts
+    squares = ops.sum(ops.square(sub_centroids), axis=-1)
+    past = momentum * inverse_root(squares)
+    squares_of_sums = ops.sum(ops.square(sums), axis=-1)
+    new = (1.0 - momentum) * inverse_root(squares_of_sums)
+    new = ops.where(counts > 0, new, 0.0)
+    past = ops.where(counts > 0, past, inverse_root(squares))
+    mixed = past * past * squares + new * new * squares_of_sums
+    mixed = mixed + 2.0 * past * new * ops.sum(sub_centroids * sums, axis=-1)
+    past, new = past * inverse_root(mixed), new * inverse_root(mixed)
+    if where is not None:
+        past, new = ops.where(where, past, 1.0), ops.where(where, new, 0.0)
+    return past[..., None] * sub_centroids + new[..., None] * sums, counts
 
 
 def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None):
@@ -96,7 +114,7 @@ def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None)
     It goes to the sample of its class that is farthest from all sub-centroids.
 
     Args:
-        sub_centroids: `(num_classes, K, d)`, of unit length.
+        sub_centroids: `(num_classes, K, d)`.
         counts: `(num_classes, K)`, samples that each had in this step.
         idle: `(num_classes, K)` int32, steps of its class without one, up to now.
         patience: Int, the number of such steps that is too long.
@@ -115,7 +133,7 @@ def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None)
         dead = ops.logical_and(dead, numbers < ops.cast(sizes, "int32")[:, None])
     first = ops.cast(ops.argmax(dead, axis=-1), "int32")[:, None]
     chosen = ops.logical_and(dead, numbers == first)  # (C, K)
-    near = samples.similarities(features, sub_centroids)
+    near = cosines(samples, features, sub_centroids)
     near = mask_absent(samples, near, sizes)
     farness = -ops.max(near, axis=-1, keepdims=True)
     farthest = ops.cast(farness == samples.spread(samples.max(farness)), features.dtype)

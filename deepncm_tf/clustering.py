@@ -185,7 +185,7 @@ def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
     Args:
         samples: `Flat` or `ByClass`, the layout.
         features: `(n, d)` or `(num_classes, m, d)`, of unit length.
-        sub_centroids: `(num_classes, K, d)`, of unit length: where it starts.
+        sub_centroids: `(num_classes, K, d)`: where it starts.
         iterations: Int >= 1.
         sizes: As in `sinkhorn`.
 
@@ -195,6 +195,7 @@ def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
     Reference:
         - The comparison of the same paper's appendix H.
     """
+    sub_centroids = unit(sub_centroids)
     for step in range(iterations):
         near = samples.similarities(features, sub_centroids)
         assigned = ops.argmax(mask_absent(samples, near, sizes), axis=-1)
@@ -206,10 +207,29 @@ def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
     return assigned
 
 
+def cosines(samples, features, sub_centroids):
+    """Cosine of each sample with the sub-centroids of its class.
+
+    Args:
+        samples: `Flat` or `ByClass`, the layout.
+        features: `(n, d)` or `(num_classes, m, d)`, of unit length.
+        sub_centroids: `(num_classes, K, d)`, of any length.
+
+    Returns:
+        `(n, K)` or `(num_classes, m, K)`.
+    """
+    inverse = inverse_root(ops.sum(ops.square(sub_centroids), axis=-1))
+    return samples.similarities(features, sub_centroids) * samples.spread(inverse)
+
+
 def unit(vectors):
     """Vectors of unit length, in the last axis; zero stays zero."""
-    squares = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
-    return vectors * ops.rsqrt(ops.maximum(squares, 1e-12))
+    return vectors * inverse_root(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
+
+
+def inverse_root(squares):
+    """1 / sqrt of what is not negative, finite also for 0."""
+    return ops.rsqrt(ops.maximum(squares, 1e-12))
 
 
 def _log_sum(samples, scores):

@@ -15,7 +15,7 @@ from deepncm_tf.classifiers.classifier import (
     check_choice,
     check_number,
 )
-from deepncm_tf.clustering import unit
+from deepncm_tf.clustering import inverse_root, unit
 from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
 
@@ -209,7 +209,7 @@ class SubCentroids(Classifier):
             `(batch, ..., num_classes)`.
         """
         # Faster than a maximum over an axis, and its gradient; also of no samples.
-        cosines = ops.unstack(self.all_similarities(features), axis=-2)
+        cosines = ops.unstack(self.all_similarities(features), axis=-1)
         return functools.reduce(ops.maximum, cosines)
 
     def all_similarities(self, features):
@@ -219,17 +219,20 @@ class SubCentroids(Classifier):
             features: `(batch, ..., d)`.
 
         Returns:
-            `(batch, ..., K, num_classes)`; -inf for those that a class does not have.
+            `(batch, ..., num_classes, K)`; -inf for those that a class does not have.
         """
         units = self.unit_features(features)
-        sub_centroids = self.unit_sub_centroids()  # (C, K, d)
-        size = sub_centroids.shape[1]
-        by_place = ops.transpose(sub_centroids, (2, 1, 0))  # (d, K, C)
-        cosines = ops.matmul(units, ops.reshape(by_place, (units.shape[-1], -1)))
-        shape = (*ops.shape(cosines)[:-1], size, self.num_classes)
+        sub_centroids = ops.convert_to_tensor(self.sub_centroids)  # (C, K, d)
+        flat = ops.reshape(sub_centroids, (-1, units.shape[-1]))
+        # Few products are scaled instead of many sub-centroids.
+        cosines = ops.matmul(units, ops.transpose(flat)) * inverse_root(
+            ops.sum(ops.square(flat), axis=-1)
+        )
+        shape = (*ops.shape(units)[:-1], *sub_centroids.shape[:2])
         cosines = ops.reshape(cosines, shape)
         if self._sizes is not None:
-            there = ops.arange(size)[:, None] < ops.convert_to_tensor(self._sizes)[None]
+            places = ops.arange(sub_centroids.shape[1])[None]
+            there = places < ops.convert_to_tensor(self._sizes)[:, None]
             cosines = ops.where(there, cosines, -math.inf)
         return cosines
 
@@ -259,7 +262,8 @@ class SubCentroids(Classifier):
         units, labels, takes_part, correct = _gather(units, labels, takes_part, correct)
 
         ranks, numbers = ranks_in_class(labels, takes_part, self.num_classes)
-        old = self.unit_sub_centroids()
+        units = ops.where(takes_part[:, None], units, 0.0)  # they may be NaN
+        old = ops.convert_to_tensor(self.sub_centroids)
         if self.initializer == "samples":
             places = ranks + ops.take(ops.cast(self.count, "int32"), labels, axis=0)
             places = ops.where(takes_part, places, old.shape[1])
@@ -274,14 +278,17 @@ class SubCentroids(Classifier):
             units, counted, there = self._memory.read(units.dtype)
             samples = clustering.ByClass(there)
         assigned = self._assign(samples, units, old)
-        new, counts = centroids.move(old, samples, units, assigned, counted, self.momentum)
+        new, counts = centroids.move(
+            old, samples, units, assigned, counted, self.momentum, where
+        )
         if self.revive_after is not None:
             idle = ops.copy(self.idle)
             new, idle = centroids.revive(
                 new, counts, idle, self.revive_after, samples, units, self._sizes
             )
+            new = self._if(where, new, self.sub_centroids)
             self.idle.assign(self._if(where, idle, self.idle))
-        self.sub_centroids.assign(self._if(where, new, self.sub_centroids))
+        self.sub_centroids.assign(new)
         self.count.assign(self.count + ops.cast(numbers, self.count.dtype))
         self.occupancy.update_state(counts)
         self.dead.update_state(counts)
@@ -291,7 +298,7 @@ class SubCentroids(Classifier):
         units = ops.reshape(self.unit_features(features), (-1, features.shape[-1]))
         weights = ops.cast(takes_part, units.dtype)
         samples = clustering.Flat(labels, self.num_classes, weights)
-        near = samples.similarities(units, self.unit_sub_centroids())
+        near = clustering.cosines(samples, units, self.sub_centroids)
         near = clustering.mask_absent(samples, near, self._sizes)
         nearest = ops.one_hot(ops.argmax(near, axis=-1), near.shape[-1], dtype=near.dtype)
         (counts,) = replicas.all_reduce_sum([samples.sum(nearest)])
@@ -309,7 +316,7 @@ class SubCentroids(Classifier):
         iterations = self.sinkhorn_iterations
         if self.clustering == "kmeans":
             return clustering.kmeans(samples, units, sub_centroids, iterations, self._sizes)
-        near = samples.similarities(units, sub_centroids)
+        near = clustering.cosines(samples, units, sub_centroids)
         return clustering.assign(
             samples, near, self.sinkhorn_epsilon, iterations, self._sizes
         )

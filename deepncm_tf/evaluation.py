@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact nearest neighbours in a bank of features: votes and retrieval metrics.
+
+Similarities are inner products. They are computed for some queries at a time, so that memory
+stays within a budget whatever the size of the bank.
+"""
+
+import math
+import operator
+
+import numpy as np
+from keras import ops
+
+MEMORY_BUDGET = 256 * 2**20  # bytes of similarities alive at once
+
+
+def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progress=None):
+    """The k rows of the bank that are nearest to each query.
+
+    Args:
+        queries: `(n, d)` array.
+        bank: `(N, d)` array.
+        k: Int in [1, N], or [1, N - 1] with `exclude`.
+        exclude: `(n,)` integers, a row of the bank for each query that is no neighbour:
+            itself; -1 for none. Or None.
+        memory_budget: Int, bytes.
+        progress: Function of the number of queries done, or None.
+
+    Returns:
+        `(similarities, rows)`: `(n, k)` float32, falling, and `(n, k)` int32.
+
+    Raises:
+        ValueError: If shapes do not agree, or there are not so many rows.
+    """
+    queries, bank = np.asarray(queries, "float32"), np.asarray(bank, "float32")
+    if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
+        raise ValueError(
+            "`queries` and `bank` must be (n, d) and (N, d). "
+            f"Received: shapes {queries.shape} and {bank.shape}"
+        )
+    available = len(bank) - (exclude is not None)
+    if not 1 <= operator.index(k) <= available:
+        raise ValueError(
+            f"`k` must be an integer from 1 to {available}, the rows of the bank. "
+            f"Received: k={k}"
+        )
+    found_similarities = np.empty((len(queries), k), "float32")
+    found_rows = np.empty((len(queries), k), "int32")
+    # Similarities, and as much again for what finds the largest of them.
+    chunk = max(1, memory_budget // (8 * len(bank)))
+    transposed = ops.transpose(ops.convert_to_tensor(bank))
+    for start in range(0, len(queries), chunk):
+        part = slice(start, start + chunk)
+        similarities = ops.matmul(ops.convert_to_tensor(queries[part]), transposed)
+        if exclude is not None:
+            own = ops.convert_to_tensor(np.asarray(exclude[part])[:, None])
+            is_own = ops.arange(len(bank), dtype=own.dtype)[None] == own
+            similarities = ops.where(is_own, -math.inf, similarities)
+        values, rows = ops.top_k(similarities, k)
+        found_similarities[part] = ops.convert_to_numpy(values)
+        found_rows[part] = ops.convert_to_numpy(rows)
+        if progress is not None:
+            progress(min(start + chunk, len(queries)))
+    return found_similarities, found_rows
+
+
+def vote(similarities, labels, temperature, num_classes):
+    """Scores of classes from the votes of neighbours, exp(similarity / temperature) each.
+
+    Args:
+        similarities: `(n, k)` floats, falling.
+        labels: `(n, k)` integers, classes of the neighbours.
+        temperature: Float > 0.
+        num_classes: Int.
+
+    Returns:
+        `(n, num_classes)` float64, the sums of the votes, relative to the largest vote of a
+        query, so that nothing overflows at any temperature.
+
+    Reference:
+        - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
+          Analysis", ECCV 2018, section 3.4.
+    """
+    similarities = np.asarray(similarities, "float64")
+    votes = np.exp((similarities - similarities.max(axis=1, keepdims=True)) / temperature)
+    cells = np.arange(len(labels))[:, None] * num_classes + np.asarray(labels)
+    size = len(labels) * num_classes
+    scores = np.bincount(cells.ravel(), weights=votes.ravel(), minlength=size)
+    return scores.reshape(len(labels), num_classes)
+
+
+def knn_predict(
+    queries, bank, bank_labels, k=30, temperature=0.05, num_classes=None, **kwargs
+):
+    """Class scores of queries, by the votes of their k nearest rows of a bank.
+
+    Args:
+        queries: `(n, d)` array; of unit length for cosine similarity.
+        bank: `(N, d)` array.
+        bank_labels: `(N,)` integers.
+        k: Int, number of neighbours.
+        temperature: Float > 0, of the votes exp(similarity / temperature).
+        num_classes: Int, by default the largest label + 1.
+        **kwargs: `exclude`, `memory_budget` and `progress` of `nearest`.
+
+    Returns:
+        `(n, num_classes)` float64; the argmax is the prediction.
+
+    Example:
+        >>> scores = knn_predict([[1.0, 0.0]], [[0.9, 0.1], [0.0, 1.0]], [1, 0], k=2)
+        >>> int(scores.argmax(axis=-1)[0])
+        1
+    """
+    if not temperature > 0:
+        raise ValueError(
+            f"`temperature` must be positive. Received: temperature={temperature}"
+        )
+    bank_labels = np.asarray(bank_labels)
+    if len(bank_labels) != len(bank):
+        raise ValueError(
+            f"`bank_labels` must have a label for each of {len(bank)} rows. "
+            f"Received: {len(bank_labels)}"
+        )
+    similarities, rows = nearest(queries, bank, k, **kwargs)
+    classes = int(bank_labels.max()) + 1 if num_classes is None else num_classes
+    return vote(similarities, bank_labels[rows], temperature, classes)
+
+
+def unit_rows(features):
+    """Features of unit length, as a float32 array; zero stays zero."""
+    features = np.asarray(features, "float32")
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.maximum(lengths, 1e-12)
+
+
+def cluster_agreement(clusters, labels):
+    """How well clusters agree with classes.
+
+    Args:
+        clusters, labels: `(n,)` integers.
+
+    Returns:
+        Dictionary: `purity`, the share of samples of their cluster's most frequent class,
+        and `normalized_mutual_information`, with the arithmetic mean of the entropies.
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+    from sklearn.metrics.cluster import contingency_matrix
+
+    table = contingency_matrix(labels, clusters)
+    return {
+        "purity": float(table.max(axis=0).sum() / table.sum()),
+        "normalized_mutual_information": float(
+            normalized_mutual_info_score(labels, clusters)
+        ),
+    }
