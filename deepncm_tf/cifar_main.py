@@ -15,45 +15,25 @@ is not repeated.
 
 import errno
 import os
-import sys
 
 from absl import app, logging
 from absl import flags as absl_flags
 
 from deepncm_tf import flags, runs
+from deepncm_tf.command_line import USAGE_STATUS, CommandLine
 
 flags.define()
 absl_flags.adopt_module_key_flags(flags)
 
-USAGE_STATUS = 2
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
-
-def parse(argv):
-    """Parses the command line; `--help` and errors end the program here."""
-    if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
-        print(__doc__)
-        _, _, text = absl_flags.FLAGS.main_module_help().lstrip().partition("\n")
-        print(f"Flags:\n\n{text}")
-        sys.exit(0)
-    try:
-        return absl_flags.FLAGS(argv, known_only=False)
-    except absl_flags.Error as error:
-        fail(error, USAGE_STATUS)
-
-
-def fail(error, status):
-    hint = "\n(--help lists the flags)" if status == USAGE_STATUS else ""
-    print(f"cifar_main: {error}{hint}", file=sys.stderr)
-    sys.exit(status)
+command_line = CommandLine("cifar_main", __doc__)
+parse, fail = command_line.parse, command_line.fail
 
 
 def main(argv):
+    command_line.refuse_arguments(argv)
     try:
-        if len(argv) > 1:
-            raise flags.FlagError(
-                f"Arguments must be flags, --name=value. Received: {' '.join(argv[1:])}"
-            )
         config = flags.resolve(flags.given(absl_flags.FLAGS))
         runs.RunFolder(config).check()
     except flags.FlagError as error:

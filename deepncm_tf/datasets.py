@@ -83,6 +83,17 @@ def load(name, label="fine", validation_fraction=0.0, data_dir=None):
     return splits
 
 
+def class_names(name, label="fine", data_dir=None):
+    """Names of a dataset's classes, a list of strings; arguments as for `load`."""
+    if name == "digits":
+        pairs = [f"{d} or {d + 1}" for d in range(0, 10, 2)]
+        return pairs if label == "coarse" else [str(d) for d in range(10)]
+    import tensorflow_datasets as tfds
+
+    key = "coarse_label" if label == "coarse" else "label"
+    return list(tfds.builder(name, data_dir=data_dir).info.features[key].names)
+
+
 def _load_digits(label):
     """scikit-learn's 1,797 digits, four fifths of each class for training."""
     import tensorflow as tf

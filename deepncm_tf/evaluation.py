@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact nearest neighbours in a bank of features: votes and retrieval metrics.
 
-Similarities are inner products. They are computed for some queries at a time, so that memory
+Similarities are inner products, computed for some queries at a time, so that memory
 stays within a budget whatever the size of the bank.
 """
 

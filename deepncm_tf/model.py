@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DeepNCM: a backbone, an optional embedding and a classifier as one Keras model."""
 
+import os
+
 import keras
 from keras import ops
 
@@ -10,6 +12,8 @@ from deepncm_tf.classifiers.classifier import as_positive_integer
 from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
 from deepncm_tf.exact_model import ExactModel
 from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
+
+EXEMPLARS = "exemplars.npz"
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -87,6 +91,7 @@ class DeepNCM(ExactModel):
             )
         self._unseen = keras.metrics.Sum(name="unseen")
         self._evaluating = False
+        self.exemplars = None
         if backbone.built and getattr(backbone, "inputs", None):
             # Variables exist from here on, so that a strategy's scope, the optimizer
             # and `load_model` find them.
@@ -233,6 +238,55 @@ class DeepNCM(ExactModel):
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
+
+    def anchor(self, x, y, images=None, **kwargs):
+        """Puts each sub-centroid on the nearest training image of its class.
+
+        The exemplars, distinct images with their features and their places in the
+        training set, are then the attribute `exemplars`, which `save` keeps.
+
+        Args:
+            x: Array of images, as for `predict`.
+            y: `(n,)` integers, their classes.
+            images: Array to keep the exemplars' pictures from; by default `x`.
+            **kwargs: Those of `embed`, such as `batch_size`.
+
+        Returns:
+            `explanation.Exemplars`.
+
+        Raises:
+            ValueError: If the classifier has no sub-centroids.
+
+        Reference:
+            - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+              2023, Table 4.
+        """
+        if not hasattr(self.classifier, "anchor"):
+            raise ValueError(
+                "`anchor` needs a classifier with sub-centroids, SubCentroids; for others "
+                "see deepncm_tf.explanation.find_exemplars. Received: classifier="
+                f"{self.classifier!r}"
+            )
+        from deepncm_tf import explanation
+
+        images = x if images is None else images
+        features = self.embed(x, **kwargs)
+        self.exemplars = explanation.find_exemplars(self.classifier, features, y, images)
+        self.classifier.anchor(self.exemplars)
+        return self.exemplars
+
+    def save_assets(self, folder):
+        """Called by `save`: keeps the exemplars."""
+        if self.exemplars is not None:
+            self.exemplars.save(os.path.join(folder, EXEMPLARS))
+
+    def load_assets(self, folder):
+        """Called by `load_model`."""
+        from deepncm_tf import explanation
+
+        path = os.path.join(folder, EXEMPLARS)
+        if os.path.exists(path):
+            self.exemplars = explanation.Exemplars.load(path)
 
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
         """Exports the model for serving.

@@ -19,6 +19,7 @@ LOCK = "lock"
 SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
+RUN_FILES |= {"discovery.json", "evaluation.json"}  # written afterwards
 PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 

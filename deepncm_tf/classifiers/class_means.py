@@ -82,6 +82,18 @@ class ClassMeans(Classifier):
             *self.class_sums(features, labels, sample_weight), means=self.means
         )
 
+    def prototype_scores(self, features):
+        distances = negative_squared_distances(
+            ops.cast(features, self.state_dtype), self.means
+        )
+        return ops.expand_dims(distances, axis=-1)
+
+    def compare(self, features, others):
+        """-||x - x'||^2, `(n, m)`."""
+        return negative_squared_distances(
+            ops.cast(features, self.state_dtype), ops.cast(others, self.state_dtype)
+        )
+
     def seen(self):
         return self.counts > 0
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from deepncm_tf import replicas
+from deepncm_tf.clustering import unit
 
 # The logit, at inference, of a class that has had no sample: finite, so that losses and
 # averages stay finite; lower still where the other logits are as low.
@@ -78,6 +79,35 @@ class Classifier(keras.layers.Layer):
     def seen(self):
         """Which classes can be predicted: `(num_classes,)` bools, or None for all."""
         return
+
+    def prototype_scores(self, features):
+        """How near features are to what stands for each class.
+
+        Args:
+            features: `(n, d)`.
+
+        Returns:
+            `(n, num_classes, K)`, the larger the nearer; -inf where a class has no such
+            prototype. Methods without prototypes give their logits, with K = 1.
+        """
+        return ops.expand_dims(self(features), axis=-1)
+
+    def unit_features(self, features):
+        """Features of unit length, `(batch, ..., d)`: their inner product is a cosine."""
+        return unit(ops.cast(features, self.state_dtype))
+
+    def compare(self, features, others):
+        """Similarity of features with each other, as this method measures it.
+
+        Args:
+            features: `(n, d)`.
+            others: `(m, d)`.
+
+        Returns:
+            `(n, m)`, the larger the more similar; cosines where a method measures none.
+        """
+        others = ops.transpose(self.unit_features(others))
+        return ops.matmul(self.unit_features(features), others)
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}

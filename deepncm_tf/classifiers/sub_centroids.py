@@ -305,6 +305,19 @@ class SubCentroids(Classifier):
         self.occupancy.update_state(counts)
         self.dead.update_state(counts)
 
+    def prototype_scores(self, features):
+        return self.all_similarities(features)
+
+    def anchor(self, exemplars):
+        """Puts the sub-centroids on the features of exemplars, where there are any.
+
+        Args:
+            exemplars: `explanation.Exemplars`.
+        """
+        there = ops.convert_to_tensor(exemplars.index >= 0)[..., None]
+        anchored = self.unit_features(exemplars.features)
+        self.sub_centroids.assign(ops.where(there, anchored, ops.copy(self.sub_centroids)))
+
     def seen(self):
         return ops.copy(self.count) > 0
 

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures whether a model found classes that it was never told of.
+
+    python -m deepncm_tf.cifar_main --ncm=dnc --dataset=cifar100 --label=coarse
+    python -m deepncm_tf.discover --model_dir=runs/NAME
+
+A model trained on superclasses is scored on the fine classes: by the votes of the nearest
+training images (induction accuracy), and by how its prototypes agree with the fine classes.
+Writes discovery.json into the run's folder.
+"""
+
+import os
+import pathlib
+
+from absl import app, logging
+from absl import flags as absl_flags
+
+from deepncm_tf import runs
+from deepncm_tf.command_line import USAGE_STATUS, CommandLine, positive_integers
+from deepncm_tf.finished_run import read_config
+
+FLAGS = absl_flags.FLAGS
+absl_flags.DEFINE_string("model_dir", None, "Folder of a finished run on superclasses.")
+absl_flags.DEFINE_list("k", ["1", "5", "30"], "Numbers of nearest neighbours.")
+absl_flags.DEFINE_float("temperature", 0.05, "Of the votes exp(similarity / temperature).")
+absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.")
+
+command_line = CommandLine("discover", __doc__)
+
+
+def main(argv):
+    command_line.refuse_arguments(argv)
+    try:
+        if not FLAGS.model_dir:
+            command_line.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
+        neighbours = positive_integers("k", FLAGS.k)
+        check(read_config(FLAGS.model_dir), FLAGS.temperature)
+    except (runs.RunError, ValueError) as error:
+        command_line.fail(error)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    from deepncm_tf import datasets
+
+    try:
+        found = discover(FLAGS.model_dir, neighbours, FLAGS.temperature, FLAGS.data_dir)
+    except (runs.RunError, datasets.DatasetNotFoundError, ValueError) as error:
+        command_line.fail(error)
+    runs.write_json(pathlib.Path(FLAGS.model_dir) / "discovery.json", found)
+    for name, value in found.items():
+        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def check(config, temperature):
+    """Raises a ValueError where the run or a flag does not fit."""
+    if config["label"] != "coarse":
+        raise ValueError(
+            "--model_dir must be of a run on superclasses, --label=coarse. Received: a run "
+            f"with --label={config['label']}"
+        )
+    if not temperature > 0:
+        raise ValueError(
+            "--temperature must be a positive number. Received: "
+            f"--temperature={temperature}"
+        )
+
+
+def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
+    """Scores a model of superclasses on the fine classes.
+
+    Args:
+        model_dir: Path of a finished run's folder.
+        neighbours: Ints, numbers of nearest training images that vote.
+        temperature: Float > 0, of the votes.
+        data_dir: Folder of TFDS datasets, or None.
+
+    Returns:
+        Dictionary: `accuracy` on the superclasses; `induction_accuracy_k`, on the fine
+        classes, for each k; `purity` and `normalized_mutual_information` of the nearest
+        prototypes of test images (sub-centroids, for example) against the fine classes;
+        and `prototypes`, their number.
+
+    Reference:
+        - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+          2023, appendix E and Table 13.
+    """
+    import numpy as np
+
+    from deepncm_tf import datasets, evaluation
+    from deepncm_tf.finished_run import FinishedRun
+
+    run = FinishedRun(model_dir, data_dir)
+    config = run.config
+    classifier = run.model.classifier
+    # All training images: those held out depend on the kind of label.
+    fine = datasets.load(config["dataset"], "fine", data_dir=data_dir)
+    train_images, test_images = fine["train"][0], fine["test"][0]
+    test_coarse = run.splits["test"][1]
+    train, test = run.embed(train_images), run.embed(test_images)
+    bank, queries = (np.asarray(classifier.unit_features(x)) for x in (train, test))
+    similarities, rows = evaluation.nearest(queries, bank, max(neighbours))
+    labels, truth = fine["train"][1], fine["test"][1]
+    found = {"accuracy": _share(np.asarray(classifier(test)).argmax(-1) == test_coarse)}
+    for k in neighbours:
+        votes = evaluation.vote(
+            similarities[:, :k], labels[rows[:, :k]], temperature, labels.max() + 1
+        )
+        found[f"induction_accuracy_{k}"] = _share(votes.argmax(axis=-1) == truth)
+    scores = np.asarray(classifier.prototype_scores(test))
+    scores = scores.reshape(len(test), -1)
+    found |= evaluation.cluster_agreement(scores.argmax(axis=-1), truth)
+    found["prototypes"] = int(np.isfinite(scores).all(axis=0).sum())
+    return found
+
+
+def _share(hits):
+    return float(hits.mean())
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse)

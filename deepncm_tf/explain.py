@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explains what a model predicts, by training images that stand for its classes.
+
+    python -m deepncm_tf.explain --model_dir=runs/NAME --output=report
+
+writes a page that opens without a network (index.html), the pictures of all exemplars
+(exemplars.png) and everything in numbers (explanations.json) into a folder.
+"""
+
+import os
+import pathlib
+
+from absl import app, logging
+from absl import flags as absl_flags
+
+from deepncm_tf import runs
+from deepncm_tf.command_line import USAGE_STATUS, CommandLine
+from deepncm_tf.finished_run import read_config
+
+FLAGS = absl_flags.FLAGS
+absl_flags.DEFINE_string("model_dir", None, "Folder of a finished run.")
+absl_flags.DEFINE_string("output", "report", "Folder to write to.")
+absl_flags.DEFINE_list(
+    "images", [], "Image files to explain, or folders of them; by default test images."
+)
+absl_flags.DEFINE_integer(
+    "num_queries", 100, "Number of test images to explain, the first ones.", lower_bound=1
+)
+absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+
+command_line = CommandLine("explain", __doc__)
+
+
+def main(argv):
+    command_line.refuse_arguments(argv)
+    try:
+        if not FLAGS.model_dir:
+            command_line.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
+        read_config(FLAGS.model_dir)  # before TensorFlow takes its time
+        files = image_files(FLAGS.images)
+        check_output(FLAGS.output)
+    except (runs.RunError, ValueError) as error:
+        command_line.fail(error)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    from deepncm_tf import datasets, report
+
+    try:
+        written = report.write(
+            FLAGS.model_dir, FLAGS.output, files, FLAGS.num_queries, FLAGS.data_dir
+        )
+    except (runs.RunError, datasets.DatasetNotFoundError, ValueError, OSError) as error:
+        command_line.fail(error)
+    print(written)
+
+
+def image_files(paths):
+    """The image files among paths and in folders among them.
+
+    Raises:
+        ValueError: If a path is not there, or no image.
+    """
+    files = []
+    for path in map(pathlib.Path, paths):
+        found = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
+        if not found:
+            raise ValueError(
+                f"--images must be image files ({', '.join(SUFFIXES)}) or folders of them. "
+                f"Received: --images={path}"
+            )
+        files.extend(found)
+    return files
+
+
+def check_output(path):
+    """Raises a ValueError unless the folder is new, empty or holds an earlier report."""
+    folder = pathlib.Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output must be a folder. Received: --output={path}")
+    others = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    others -= {"index.html", "exemplars.png", "explanations.json"}
+    if others:
+        raise ValueError(
+            "--output must be a folder that is new or holds an earlier report; this one "
+            f"holds other files, such as {min(others)}. Received: --output={path}"
+        )
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A finished run, opened for what is asked of it afterwards: model, data, features."""
+
+import json
+import pathlib
+
+from deepncm_tf import flags, runs
+
+
+def read_config(model_dir):
+    """The resolved flags of a finished run.
+
+    Args:
+        model_dir: Path of the run's folder.
+
+    Raises:
+        RunError: If there is no finished run.
+    """
+    folder = pathlib.Path(model_dir)
+    try:
+        config = json.loads((folder / "config.json").read_text())["flags"]
+        config = {name: value for name, value in config.items() if name in flags.TABLE}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise runs.RunError(
+            "--model_dir must be the folder of a run of cifar_main "
+            f"({type(error).__name__}: {error}). Received: --model_dir={model_dir}"
+        ) from error
+    if not (folder / "model.keras").exists():
+        raise runs.RunError(
+            "--model_dir must be the folder of a finished run; this one has no model.keras "
+            f"yet. Received: --model_dir={model_dir}"
+        )
+    return config
+
+
+class FinishedRun:
+    """A finished run.
+
+    Args:
+        model_dir: Path of the run's folder.
+        data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+
+    Attributes:
+        config: Dictionary of the run's flags.
+        model: The `DeepNCM`.
+        splits: As from `datasets.load`; the images as they are, uint8.
+        class_names: List of strings.
+
+    Raises:
+        RunError, DatasetNotFoundError: What stands in the way.
+    """
+
+    def __init__(self, model_dir, data_dir=None):
+        self.config = read_config(model_dir)
+        import keras
+
+        from deepncm_tf import DeepNCM, datasets  # noqa: F401  registers what is loaded
+
+        self.path = pathlib.Path(model_dir)
+        dataset, label = self.config["dataset"], self.config["label"]
+        fraction = self.config["validation_fraction"]
+        self.splits = datasets.load(dataset, label, fraction, data_dir)
+        self.class_names = datasets.class_names(dataset, label, data_dir)
+        try:
+            self.model = keras.models.load_model(self.path / "model.keras", compile=False)
+        except (ValueError, OSError) as error:
+            raise runs.RunError(
+                f"{self.path / 'model.keras'} cannot be read: {str(error)[:300]}"
+            ) from error
+
+    def embed(self, images):
+        """Features of images as they are: `(n, d)` float32."""
+        from deepncm_tf import pipeline
+
+        return self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)

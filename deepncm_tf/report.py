@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of `explain`: a page, a picture and numbers, in a folder."""
+
+import pathlib
+
+import numpy as np
+
+from deepncm_tf import explanation, page, runs
+from deepncm_tf.finished_run import FinishedRun
+from deepncm_tf.pictures import contact_sheet
+
+
+def write(model_dir, output, files=(), num_queries=100, data_dir=None):
+    """Explains images and writes the report.
+
+    Args:
+        model_dir: Path of a finished run's folder.
+        output: Path of the folder to write to.
+        files: Paths of image files; without any, the first test images.
+        num_queries: Int, how many of those.
+        data_dir: Folder of TFDS datasets, or None.
+
+    Returns:
+        A sentence that says what was written.
+    """
+    run = FinishedRun(model_dir, data_dir)
+    classifier = run.model.classifier
+    images, labels = run.splits["train"]
+    exemplars = run.model.exemplars or explanation.find_exemplars(
+        classifier, run.embed(images), labels, images
+    )
+    if files:
+        pictures, truth = np.stack([_read(path) for path in files]), None
+        names = [path.name for path in files]
+    else:
+        pictures, truth = (part[:num_queries] for part in run.splits["test"])
+        names = [f"test image {i}" for i in range(len(pictures))]
+    features = run.embed(pictures)
+    explained = explanation.explain(classifier, exemplars, features, run.class_names, truth)
+    facts = _facts(run, exemplars)
+
+    folder = pathlib.Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    queries = [
+        _query(picture, name, one, exemplars)
+        for picture, name, one in zip(pictures, names, explained, strict=True)
+    ]
+    title = f"What {run.path.name} predicts, and why"
+    html = page.explanations_page(title, facts, queries)
+    sheet = contact_sheet(exemplars.images, exemplars.index >= 0)
+    numbers = {
+        "facts": facts,
+        "exemplars": {
+            name: [int(i) for i in row if i >= 0]
+            for name, row in zip(run.class_names, exemplars.index, strict=True)
+        },
+        "queries": [
+            {"name": name, **one} for name, one in zip(names, explained, strict=True)
+        ],
+    }
+    runs.write_json(folder / "explanations.json", numbers)
+    runs.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
+    runs.write_atomically(
+        folder / "index.html", lambda path: path.write_text(html, "utf-8")
+    )
+    return (
+        f"{len(queries)} images explained by {int((exemplars.index >= 0).sum())} "
+        f"exemplars: {folder / 'index.html'}, exemplars.png, explanations.json"
+    )
+
+
+def _facts(run, exemplars):
+    """What the page says at its top; the accuracies are of the whole test set."""
+    images, labels = run.splits["test"]
+    features = run.embed(images)
+    predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
+    near = explanation.compare(run.model.classifier, features, exemplars)
+    return {
+        "Dataset": run.config["dataset"],
+        "Method": run.config["ncm"],
+        "Test accuracy": round(float((predicted == labels).mean()), 4),
+        "By the nearest exemplar": round(
+            float((near.max(axis=-1).argmax(axis=-1) == labels).mean()), 4
+        ),
+        "Training images": len(run.splits["train"][1]),
+    }
+
+
+def _query(picture, name, found, exemplars):
+    place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
+    evidence = [
+        page.ClassEvidence(
+            one["class"],
+            one["logit"],
+            [
+                page.Exemplar(
+                    exemplars.images[place[near["index"]]],
+                    near["index"],
+                    one["class"],
+                    near["similarity"],
+                )
+                for near in one["exemplars"]
+            ],
+        )
+        for one in found["classes"]
+    ]
+    label, predicted = found["label"], found["predicted"]
+    return page.Explained(
+        picture, name, label, predicted, evidence, found["rule"], found["change"]
+    )
+
+
+def _read(path):
+    """An image file as the datasets have images: uint8 `(32, 32, 3)`."""
+    import tensorflow as tf
+
+    from deepncm_tf.datasets import IMAGE_SHAPE
+
+    try:
+        image = tf.io.decode_image(
+            path.read_bytes(), channels=IMAGE_SHAPE[-1], expand_animations=False
+        )
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"--images: {path} is not an image that can be read") from error
+    image = tf.image.resize(image, IMAGE_SHAPE[:2], antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8).numpy()

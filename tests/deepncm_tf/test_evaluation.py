@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nearest neighbours against plain loops and the official results."""
+
+import numpy as np
+import pytest
+from helpers import GOLDEN
+from sklearn.neighbors import NearestNeighbors
+
+from deepncm_tf import evaluation
+
+KNN = dict(np.load(GOLDEN / "nca_knn.npz", allow_pickle=False))
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    bank = evaluation.unit_rows(rng.normal(size=(60, 5)))
+    return bank, rng.integers(4, size=60), evaluation.unit_rows(rng.normal(size=(17, 5)))
+
+
+@pytest.mark.parametrize("k", [1, 5, 30])
+@pytest.mark.parametrize(("temperature", "name"), [(0.05, "s005"), (0.1, "s01")])
+def test_golden(k, temperature, name):
+    prefix = f"knn_k{k}_{name}_"
+    similarities, rows = evaluation.nearest(KNN["queries"], KNN["bank"], k)
+    np.testing.assert_allclose(similarities, KNN[f"{prefix}sim"], rtol=1e-5, atol=2e-5)
+    np.testing.assert_array_equal(rows, KNN[f"{prefix}index"])
+    scores = evaluation.knn_predict(
+        KNN["queries"], KNN["bank"], KNN["labels"], k, temperature, num_classes=6
+    )
+    official = KNN[f"{prefix}class_score"]
+    largest = np.exp(similarities[:, :1].astype("float64") / temperature)
+    np.testing.assert_allclose(scores * largest, official, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(scores.argmax(axis=-1), KNN[f"{prefix}pred"])
+
+
+@pytest.mark.parametrize("memory_budget", [1, 5000, 2**30])
+def test_any_memory_budget_gives_the_same(data, memory_budget):
+    bank, _, queries = data
+    done = []
+    similarities, rows = evaluation.nearest(
+        queries, bank, 7, memory_budget=memory_budget, progress=done.append
+    )
+    distances, expected = NearestNeighbors(n_neighbors=7).fit(bank).kneighbors(queries)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(similarities, 1 - distances**2 / 2, rtol=1e-4, atol=1e-5)
+    assert done[-1] == len(queries)
+    assert len(done) == {1: 17, 5000: 2, 2**30: 1}[memory_budget]
+
+
+def test_a_query_is_not_its_own_neighbour(data):
+    bank, _, _ = data
+    own = np.arange(len(bank))
+    _, rows = evaluation.nearest(bank, bank, 59, exclude=own, memory_budget=5000)
+    assert (rows != own[:, None]).all()
+    own[3] = -1
+    _, rows = evaluation.nearest(bank, bank, 1, exclude=own)
+    assert rows[3] == 3
+
+
+def test_votes_are_a_plain_loop(data):
+    bank, labels, queries = data
+    scores = evaluation.knn_predict(
+        queries, bank, labels, k=9, temperature=0.2, num_classes=5
+    )
+    for query, found in zip(queries.astype("float64"), scores, strict=True):
+        near = np.argsort(-(bank @ query))[:9]
+        expected = np.zeros(5)
+        for row in near:
+            expected[labels[row]] += np.exp(
+                (bank[row] @ query - bank[near[0]] @ query) / 0.2
+            )
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_votes_do_not_overflow():
+    scores = evaluation.vote([[30.0, 29.0, -30.0]], [[0, 1, 2]], 1e-4, 3)
+    np.testing.assert_array_equal(scores, [[1, 0, 0]])
+
+
+def test_cluster_agreement():
+    found = evaluation.cluster_agreement([0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 0])
+    assert found["purity"] == pytest.approx(5 / 6)
+    perfect = evaluation.cluster_agreement([3, 3, 1, 1], [0, 0, 7, 7])
+    assert perfect == {"purity": 1.0, "normalized_mutual_information": pytest.approx(1.0)}
+
+
+@pytest.mark.bad_input
+def test_bad_arguments(data):
+    bank, labels, queries = data
+    with pytest.raises(ValueError, match=r"shapes \(17, 4\) and \(60, 5\)"):
+        evaluation.nearest(queries[:, :4], bank, 1)
+    with pytest.raises(ValueError, match="integer from 1 to 60, the rows of the bank"):
+        evaluation.nearest(queries, bank, 61)
+    with pytest.raises(ValueError, match="integer from 1 to 59"):
+        evaluation.nearest(bank, bank, 60, exclude=np.arange(60))
+    with pytest.raises(ValueError, match="`temperature` must be positive"):
+        evaluation.knn_predict(queries, bank, labels, 1, temperature=0)
+    with pytest.raises(ValueError, match=r"a label for each of 60 rows\. Received: 59"):
+        evaluation.knn_predict(queries, bank, labels[:-1], 1)

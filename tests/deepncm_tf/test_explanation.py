@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exemplars and rules, on features in the plane."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from helpers import random_images, small_backbone, to_numpy
+from methods import IDS, TABLE
+
+from deepncm_tf import DeepNCM, explanation
+from deepncm_tf.classifiers import DecayMean, OnlineMean, Softmax, SubCentroids
+
+NAMES = ["cat", "dog", "frog"]
+
+
+def direction(degrees):
+    angle = np.deg2rad(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype("float32")
+
+
+@pytest.fixture
+def plane():
+    """Three classes of directions, each with two sub-centroids."""
+    classifier = SubCentroids(3, 2, feature_norm=None, logit_norm=1.0)
+    classifier.build((None, 2))
+    classifier.sub_centroids.assign(
+        [direction([0, 10]), direction([90, 100]), direction([180, 200])]
+    )
+    classifier.count.assign([1, 1, 1])
+    degrees = np.array([1, 4, 40, 91, 92, 130, 181, 199, 220])
+    labels = np.repeat([0, 1, 2], 3)
+    images = np.arange(9, dtype="uint8").reshape(9, 1, 1, 1) * np.ones(
+        (9, 2, 2, 3), "uint8"
+    )
+    return classifier, direction(degrees), labels, images
+
+
+def test_exemplars_are_nearest_and_distinct(plane):
+    classifier, features, labels, images = plane
+    order = np.random.default_rng(0).permutation(9)
+    found = explanation.find_exemplars(
+        classifier, features[order], labels[order], images[order], index=order + 100
+    )
+    # 91 is nearest to both of dog's, 90 and 100; 92 is left for the farther one.
+    assert found.index.tolist() == [[100, 101], [103, 104], [106, 107]]
+    np.testing.assert_array_equal(found.images[1, 1], images[4])
+    np.testing.assert_allclose(found.features[2, 1], features[7])
+
+
+def test_classes_with_fewer_images_than_sub_centroids(plane):
+    classifier, features, labels, images = plane
+    keep = [0, 3, 4, 5]  # one cat, no frog
+    found = explanation.find_exemplars(
+        classifier, features[keep], labels[keep], images[keep], index=keep
+    )
+    assert sorted(found.index[0]) == [-1, 0]
+    assert found.index[2].tolist() == [-1, -1]
+    near = explanation.compare(classifier, features[:1], found)
+    assert np.isneginf(near[0][found.index < 0]).all()
+    (one,) = explanation.explain(classifier, found, features[:1], NAMES)
+    assert one["by_exemplars"] == "cat"
+    assert "frog" not in one["rule"]
+
+
+def test_explanations_have_true_numbers(plane):
+    classifier, features, labels, images = plane
+    exemplars = explanation.find_exemplars(classifier, features, labels, images)
+    query = direction([60])
+    (found,) = explanation.explain(classifier, exemplars, query, NAMES, labels=[0])
+    assert (found["predicted"], found["label"], found["by_exemplars"]) == (
+        "dog",
+        "cat",
+        "dog",
+    )
+    assert [one["class"] for one in found["classes"]] == ["dog", "cat", "frog"]
+    assert found["classes"][0]["logit"] == pytest.approx(np.cos(np.deg2rad(30)), abs=1e-5)
+    nearest = found["classes"][0]["exemplars"]
+    assert [one["index"] for one in nearest] == [3, 4]
+    assert nearest[0]["similarity"] == pytest.approx(np.cos(np.deg2rad(31)), abs=1e-5)
+    assert found["rule"] == (
+        "IF it is more like training image 3 of dog (0.857) than like image 1 of cat "
+        "(0.559) AND than like image 6 of frog (-0.515) THEN it is dog."
+    )
+    margin = np.cos(np.deg2rad(30)) - np.cos(np.deg2rad(50))
+    assert f"With {margin:.3f} less for the one" in found["change"]
+    assert found["change"].endswith("The true class, cat, comes 2.")
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_where_exemplars_and_prototypes_disagree_it_is_said(plane):
+    classifier, features, labels, images = plane
+    exemplars = explanation.find_exemplars(classifier, features, labels, images)
+    (found,) = explanation.explain(classifier, exemplars, direction([49]), NAMES)
+    # Nearer to 90 - 49 = 41 than to 49 - 10 = 39? The sub-centroid of cat; but its
+    # exemplar is at 4 degrees, dog's at 91.
+    assert (found["predicted"], found["by_exemplars"]) == ("cat", "dog")
+    assert found["rule"].endswith("say cat.")
+
+
+def test_class_means_have_the_image_nearest_the_mean():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(40, 3)).astype("float32"), rng.integers(3, size=40)
+    for classifier in (OnlineMean(3), DecayMean(3, decay=0.5)):
+        classifier.update(x, y)
+        found = explanation.find_exemplars(classifier, x, y, x)
+        means = to_numpy(classifier.means)
+        for c in range(3):
+            rows = np.flatnonzero(y == c)
+            nearest = rows[((x[rows] - means[c]) ** 2).sum(-1).argmin()]
+            assert found.index[c, 0] == nearest
+        near = explanation.compare(classifier, x[:4], found)
+        expected = -((x[:4, None] - x[found.index[:, 0]]) ** 2).sum(-1)
+        np.testing.assert_allclose(near[..., 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+def test_every_method_can_be_explained(cls, arguments):
+    rng = np.random.default_rng(2)
+    y = np.repeat(np.arange(3), 10)
+    x = (rng.normal(size=(30, 5)) + 3 * np.eye(3, 5)[y]).astype("float32")
+    classifier = cls(3, **arguments)
+    classifier.build((None, 5))
+    classifier.update(x, y)
+    exemplars = explanation.find_exemplars(classifier, x, y, x)
+    shown = exemplars.index[exemplars.index >= 0]
+    assert len(set(shown.tolist())) == len(shown) == exemplars.index.size
+    assert (y[exemplars.index] == np.arange(3)[:, None]).all()
+    for found in explanation.explain(classifier, exemplars, x, NAMES, y):
+        assert found["rule"].startswith("IF it is more like training image")
+        assert all(np.isfinite(one["logit"]) for one in found["classes"])
+
+
+def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
+    images, labels = random_images(30, num_classes=3)
+    model = DeepNCM(small_backbone(), SubCentroids(3, 2, momentum=0.5))
+    model.compile("sgd")
+    model.fit(images, labels, epochs=2, verbose=0)
+    exemplars = model.anchor(images, labels, batch_size=8, verbose=0)
+    units = model.classifier.unit_features(exemplars.features)
+    np.testing.assert_allclose(
+        to_numpy(model.classifier.unit_sub_centroids()), to_numpy(units), atol=1e-5
+    )
+    logits = model.predict(images, verbose=0)
+    near = explanation.compare(model.classifier, model.embed(images, verbose=0), exemplars)
+    np.testing.assert_array_equal(logits.argmax(-1), near.max(-1).argmax(-1))
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.exemplars.index, exemplars.index)
+    np.testing.assert_array_equal(loaded.exemplars.images, exemplars.images)
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), logits)
+
+
+@pytest.mark.bad_input
+def test_other_classifiers_cannot_be_anchored():
+    model = DeepNCM(small_backbone(), Softmax(3))
+    with pytest.raises(
+        ValueError, match=re.escape("`anchor` needs a classifier with sub-")
+    ):
+        model.anchor(np.zeros((2, 8, 8, 3)), [0, 1])
