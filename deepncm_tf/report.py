@@ -47,7 +47,12 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None):
     ]
     title = f"What {run.path.name} predicts, and why"
     html = page.explanations_page(title, facts, queries)
-    sheet = contact_sheet(exemplars.images, exemplars.index >= 0)
+    sheet = contact_sheet(
+        [
+            [image if i >= 0 else None for image, i in zip(images, row, strict=True)]
+            for images, row in zip(exemplars.images, exemplars.index, strict=True)
+        ]
+    )
     numbers = {
         "facts": facts,
         "exemplars": {
