@@ -110,7 +110,7 @@ def explanations_page(title, facts, queries):
         queries: List of `Explained`.
 
     Returns:
-        String, an HTML file, to be written as UTF-8; the same for the same arguments.
+        String, an HTML file to be written as UTF-8; the same for the same arguments.
     """
     shown = Pictures()
     cards = [_explanation(query, shown) for query in queries]
@@ -126,7 +126,7 @@ def gallery_page(title, facts, queries):
         queries: List of `Retrieved`.
 
     Returns:
-        String, an HTML file, to be written as UTF-8; the same for the same arguments.
+        String, an HTML file to be written as UTF-8; the same for the same arguments.
     """
     shown = Pictures()
     cards = [_neighbours(query, shown) for query in queries]

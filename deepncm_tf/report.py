@@ -45,8 +45,7 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None):
         _query(picture, name, one, exemplars)
         for picture, name, one in zip(pictures, names, explained, strict=True)
     ]
-    title = f"What {run.path.name} predicts, and why"
-    html = page.explanations_page(title, facts, queries)
+    html = page.explanations_page("What the model predicts, and why", facts, queries)
     sheet = contact_sheet(
         [
             [image if i >= 0 else None for image, i in zip(images, row, strict=True)]
@@ -81,6 +80,7 @@ def _facts(run, exemplars):
     predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
     near = explanation.compare(run.model.classifier, features, exemplars)
     return {
+        "Run": run.path.resolve().name,
         "Dataset": run.config["dataset"],
         "Method": run.config["ncm"],
         "Test accuracy": round(float((predicted == labels).mean()), 4),
