@@ -14,23 +14,30 @@ class CommandLine:
     Args:
         program: String, the program's name, which begins its error messages.
         doc: String, what `--help` prints above the flags.
+        flag_values: Its flags, `absl.flags.FlagValues`; by default absl's global ones.
     """
 
-    def __init__(self, program, doc):
+    def __init__(self, program, doc, flag_values=flags.FLAGS):
         self.program = program
         self.doc = doc
+        self.flag_values = flag_values
 
     def parse(self, argv):
-        """Parses for `absl.app.run`; `--help` and errors end the program here."""
+        """Parses the arguments, returns others; `--help` and errors end the program."""
         if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
             print(self.doc)
-            _, _, text = flags.FLAGS.main_module_help().lstrip().partition("\n")
+            _, _, text = self._help().lstrip().partition("\n")
             print(f"Flags:\n\n{text}")
             sys.exit(0)
         try:
-            return flags.FLAGS(argv, known_only=False)
+            return self.flag_values(argv, known_only=False)
         except flags.Error as error:
             self.fail(error, USAGE_STATUS)
+
+    def _help(self):
+        if self.flag_values is flags.FLAGS:
+            return self.flag_values.main_module_help()
+        return self.flag_values.get_help()
 
     def refuse_arguments(self, argv):
         """Ends the program where there is something else than flags."""

@@ -11,21 +11,28 @@ Writes discovery.json into the run's folder.
 
 import os
 import pathlib
+import sys
 
-from absl import app, logging
 from absl import flags as absl_flags
+from absl import logging
 
 from deepncm_tf import runs
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine, positive_integers
 from deepncm_tf.finished_run import read_config
 
-FLAGS = absl_flags.FLAGS
-absl_flags.DEFINE_string("model_dir", None, "Folder of a finished run on superclasses.")
-absl_flags.DEFINE_list("k", ["1", "5", "30"], "Numbers of nearest neighbours.")
-absl_flags.DEFINE_float("temperature", 0.05, "Of the votes exp(similarity / temperature).")
-absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.")
+FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
+absl_flags.DEFINE_string(
+    "model_dir", None, "Folder of a finished run on superclasses.", flag_values=FLAGS
+)
+absl_flags.DEFINE_list(
+    "k", ["1", "5", "30"], "Numbers of nearest neighbours.", flag_values=FLAGS
+)
+absl_flags.DEFINE_float(
+    "temperature", 0.05, "Of the votes exp(similarity / temperature).", flag_values=FLAGS
+)
+absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.", flag_values=FLAGS)
 
-command_line = CommandLine("discover", __doc__)
+command_line = CommandLine("discover", __doc__, FLAGS)
 
 
 def main(argv):
@@ -117,4 +124,4 @@ def _share(hits):
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse)
+    main(command_line.parse(sys.argv))

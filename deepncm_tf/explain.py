@@ -9,27 +9,35 @@ writes a page that opens without a network (index.html), the pictures of all exe
 
 import os
 import pathlib
+import sys
 
-from absl import app, logging
 from absl import flags as absl_flags
+from absl import logging
 
 from deepncm_tf import runs
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine
 from deepncm_tf.finished_run import read_config
 
-FLAGS = absl_flags.FLAGS
-absl_flags.DEFINE_string("model_dir", None, "Folder of a finished run.")
-absl_flags.DEFINE_string("output", "report", "Folder to write to.")
+FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
+absl_flags.DEFINE_string("model_dir", None, "Folder of a finished run.", flag_values=FLAGS)
+absl_flags.DEFINE_string("output", "report", "Folder to write to.", flag_values=FLAGS)
 absl_flags.DEFINE_list(
-    "images", [], "Image files to explain, or folders of them; by default test images."
+    "images",
+    [],
+    "Image files to explain, or folders of them; by default test images.",
+    flag_values=FLAGS,
 )
 absl_flags.DEFINE_integer(
-    "num_queries", 100, "Number of test images to explain, the first ones.", lower_bound=1
+    "num_queries",
+    100,
+    "Number of test images to explain, the first ones.",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
-absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.")
+absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.", flag_values=FLAGS)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
-command_line = CommandLine("explain", __doc__)
+command_line = CommandLine("explain", __doc__, FLAGS)
 
 
 def main(argv):
@@ -89,4 +97,4 @@ def check_output(path):
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parse)
+    main(command_line.parse(sys.argv))

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import small_backbone
+from small_runs import use_few_digits, use_small_network
 
 from deepncm_tf import (
     callbacks,
@@ -26,27 +26,6 @@ from deepncm_tf.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}
 METHODS = ("softmax", "online", "condensation", "decay", "dnc")
-
-
-def use_few_digits(patch):
-    """Every split's first images: 70 for training are batches of 32, 32 and 6."""
-    load = datasets.load
-
-    def load_few(*args, **kwargs):
-        sizes = {"train": 70, "val": 20, "test": 20}
-        splits = load(*args, **kwargs)
-        return {k: (x[: sizes[k]], y[: sizes[k]]) for k, (x, y) in splits.items()}
-
-    patch.setattr(datasets, "load", load_few)
-
-
-def use_small_network(patch):
-    """A network that is traced in a fraction of ResNet-8's time."""
-
-    def network(depth, version, input_shape, bn_momentum):
-        return small_backbone(input_shape, normalize=True)
-
-    patch.setattr(training, "cifar_resnet", network)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that take a second: few digits, a small network."""
+
+from helpers import small_backbone
+
+from deepncm_tf import datasets, training
+
+
+def use_few_digits(patch):
+    """Every split's first images: 70 for training are batches of 32, 32 and 6."""
+    load = datasets.load
+
+    def load_few(*args, **kwargs):
+        sizes = {"train": 70, "val": 20, "test": 20}
+        splits = load(*args, **kwargs)
+        return {k: (x[: sizes[k]], y[: sizes[k]]) for k, (x, y) in splits.items()}
+
+    patch.setattr(datasets, "load", load_few)
+
+
+def use_small_network(patch):
+    """A network that is traced in a fraction of ResNet-8's time."""
+
+    def network(depth, version, input_shape, bn_momentum):
+        return small_backbone(input_shape, normalize=True)
+
+    patch.setattr(training, "cifar_resnet", network)
