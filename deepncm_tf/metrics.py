@@ -117,7 +117,9 @@ class DeadSubCentroids(Occupancy):
     """Number of sub-centroids without a sample, in classes that had samples.
 
     Args:
-        sizes, name, dtype: As for `Occupancy`.
+        sizes: List of ints, number of sub-centroids of each class.
+        name: String, name of the metric.
+        dtype: Dtype of the metric's state.
 
     Example:
         >>> metric = DeadSubCentroids(sizes=[2, 2])

@@ -12,7 +12,10 @@ import pytest
 from deepncm_tf import (
     DeepNCM,
     classifiers,
+    clustering,
     datasets,
+    evaluation,
+    explanation,
     flags,
     markup,
     metrics,
@@ -35,7 +38,13 @@ DOCUMENTED = [
     LogitCrossEntropy,
     cifar_resnet,
     classifiers.get,
+    clustering.kmeans,
+    clustering.sinkhorn,
     datasets.load,
+    evaluation.knn_predict,
+    evaluation.nearest,
+    explanation.explain,
+    explanation.find_exemplars,
     markup.tag,
     page.Exemplar,
     page.explanations_page,
@@ -49,12 +58,15 @@ DOCUMENTED = [
     pipeline.training_dataset,
     replicas.get_strategy,
     training.run,
+    metrics.DeadSubCentroids,
+    metrics.Occupancy,
     metrics.RelativeMeanDistance,
     recipe.learning_rate_schedule,
     recipe.optimizer,
 ]
 WITH_EXAMPLES = [
     classifiers,
+    evaluation,
     markup,
     metrics,
     model,
@@ -132,7 +144,11 @@ def test_classifiers_import_only_keras():
             path
         )
         ours = re.findall(r"from deepncm_tf\.?([\w.]*) import ([\w, ]+)", path.read_text())
-        parts = {(package or names).split(".")[0] for package, names in ours}
+        parts = {
+            name.split(".")[0]
+            for package, names in ours
+            for name in ([package] if package else names.split(", "))
+        }
         allowed = {
             "centroids",
             "classifiers",
