@@ -7,7 +7,7 @@ from keras import ops
 from deepncm_tf.clustering import cosines, inverse_root, mask_absent, unit
 
 
-def sizes_by_count(counts, maximum):
+def sizes_by_count(counts, maximum=4):
     """Number of sub-centroids of each class, more for classes with more samples.
 
     1 to `maximum`, by bins of equal width between the smallest and the largest class;

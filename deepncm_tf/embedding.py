@@ -3,6 +3,8 @@
 
 import keras
 
+from deepncm_tf.clustering import unit
+
 
 class FeatureModel(keras.Model):
     """From images to the features that the classifier gets.
@@ -10,21 +12,30 @@ class FeatureModel(keras.Model):
     Args:
         backbone: `keras.Model` (or layer) from images to features.
         embedding: Layer on the features, or None.
+        normalize: Bool, whether features are scaled to unit length.
     """
 
-    def __init__(self, backbone, embedding):
+    def __init__(self, backbone, embedding, normalize=False):
         super().__init__(name="feature_model")
+        self.normalize = normalize
         self.backbone = backbone
         self.embedding = embedding
 
     def call(self, inputs, training=False):
         image, _ = unpack_inputs(inputs)
-        return extract_features(self.backbone, self.embedding, image, training)
+        return extract_features(
+            self.backbone, self.embedding, self.normalize, image, training
+        )
 
 
-def extract_features(backbone, embedding, image, training):
+def extract_features(backbone, embedding, normalize, image, training):
     features = backbone(image, training=training)
-    return features if embedding is None else embedding(features)
+    if embedding is not None:
+        features = embedding(features)
+    if normalize:  # in float32 or wider, where lengths neither overflow nor vanish
+        wide = keras.backend.result_type(features.dtype, "float32")
+        features = unit(keras.ops.cast(features, wide))
+    return features
 
 
 def unpack_inputs(inputs):

@@ -14,7 +14,7 @@ from absl import flags
 
 from deepncm_tf.datasets import DATASETS
 
-METHODS = ("softmax", "online", "condensation", "decay", "dnc")
+METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
@@ -155,6 +155,25 @@ FLAGS = (
         lambda text: text == "layer" or _is_positive_number(text),
         method="dnc",
         convert=lambda text, config: text if text == "layer" else float(text),
+    ),
+    Flag(
+        "temperature",
+        float,
+        0.05,
+        "Of the neighbours' votes in --ncm=nca.",
+        "a positive number",
+        _positive,
+        method="nca",
+    ),
+    Flag(
+        "bank_momentum",
+        float,
+        0.5,
+        "Weight of the past in the bank of --ncm=nca.",
+        "a number in [0, 1)",
+        lambda value: 0 <= value < 1,
+        method="nca",
+        argument="momentum",
     ),
     Flag(
         "embedding_dim",

@@ -4,6 +4,7 @@
 import os
 
 import keras
+import numpy as np
 from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
@@ -32,6 +33,8 @@ class DeepNCM(ExactModel):
         classifier: A `deepncm_tf.classifiers.Classifier`.
         embedding_dim: Int, dimensions of a linear map between the two, or None for none.
             The number of classes gives the "equal parameters" variant of DeepNCM.
+        normalize: Bool, whether features are scaled to unit length, as
+            `NeighborhoodComponents` wants them.
         gradient_clip: Float > 0, limit of each gradient component, applied after the
             sum over replicas and without loss scale; or None.
         l2: Float >= 0, adds 1/2 * l2 * (sum of squares of all trainable variables) to
@@ -65,6 +68,7 @@ class DeepNCM(ExactModel):
         backbone,
         classifier,
         embedding_dim=None,
+        normalize=False,
         gradient_clip=None,
         l2=0.0,
         **kwargs,
@@ -83,6 +87,7 @@ class DeepNCM(ExactModel):
         self.backbone = backbone
         self.classifier = classifier
         self.embedding_dim = embedding_dim
+        self.normalize = normalize
         self.embedding = None
         if embedding_dim is not None:
             self.embedding_dim = as_positive_integer("embedding_dim", embedding_dim)
@@ -103,7 +108,7 @@ class DeepNCM(ExactModel):
         if isinstance(input_shape, dict):
             input_shape = input_shape["image"]
         self._image_shape = tuple(input_shape)
-        feature_model = FeatureModel(self.backbone, self.embedding)
+        feature_model = FeatureModel(self.backbone, self.embedding, self.normalize)
         features = feature_model(keras.KerasTensor(self._image_shape))
         if not self.classifier.built:
             self.classifier.build(features.shape)
@@ -121,7 +126,9 @@ class DeepNCM(ExactModel):
     def call(self, inputs, training=False, return_features=False):
         image, index = unpack_inputs(inputs)
         self._check_shape(image)
-        features = extract_features(self.backbone, self.embedding, image, training)
+        features = extract_features(
+            self.backbone, self.embedding, self.normalize, image, training
+        )
         logits = self.classifier(features, index=index, training=training)
         return (logits, features) if return_features else logits
 
@@ -174,7 +181,11 @@ class DeepNCM(ExactModel):
 
         with tf.GradientTape() as tape:
             logits, features = self(x, training=True, return_features=True)
-            loss = self.compute_loss(x, y, logits, sample_weight, training=True)
+            weights = self.classifier.loss_weights(y, len(features.shape), index)
+            if weights is not None and sample_weight is not None:
+                weights = weights * ops.cast(sample_weight, weights.dtype)
+            weights = sample_weight if weights is None else weights
+            loss = self.compute_loss(x, y, logits, weights, training=True)
             scaled_loss = self.optimizer.scale_loss(loss)
         loss, gradients = self.global_gradients(tape, loss, scaled_loss)
         parts = {"images": [image], "features": [features], "loss": [loss]}
@@ -202,6 +213,14 @@ class DeepNCM(ExactModel):
             weights = self.classifier.class_weights(y, len(logits.shape), counted)
             self._unseen.update_state(weights * ops.cast(~seen, weights.dtype))
         return self._step_logs(x, y, logits, loss, sample_weight)
+
+    def fit(self, x=None, *args, **kwargs):
+        """As `keras.Model.fit`; where the classifier keeps a bank, images in an array get
+        their places in it as their rows.
+        """
+        if self.classifier.needs_index and hasattr(x, "shape"):
+            x = {"image": x, "index": np.arange(len(x), dtype="int32")}
+        return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,
@@ -312,6 +331,7 @@ class DeepNCM(ExactModel):
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "classifier": keras.saving.serialize_keras_object(self.classifier),
             "embedding_dim": self.embedding_dim,
+            "normalize": self.normalize,
             "gradient_clip": self.gradient_clip,
             "l2": self.l2,
         }

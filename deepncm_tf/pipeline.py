@@ -132,14 +132,15 @@ def evaluation_dataset(images, labels, batch_size):
         images, labels, batch_size: As in `training_dataset`.
 
     Returns:
-        Dataset of `({"image", "index"}, label)`. Give `steps` to `evaluate` where there
+        Dataset of `({"image", "index"}, label)`; the index is -1, as none of the images has
+        a row in a bank of training images. Give `steps` to `evaluate` where there
         are replicas: Keras would count the slices of a batch as batches.
     """
     images, labels = tf.constant(images), tf.constant(labels)
 
     def batch(rows):
         image = standardize(tf.gather(images, rows))
-        return {"image": image, "index": rows}, tf.gather(labels, rows)
+        return {"image": image, "index": -tf.ones_like(rows)}, tf.gather(labels, rows)
 
     def build(shares):
         return _slices(labels.shape[0], batch_size, shares).map(

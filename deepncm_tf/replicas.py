@@ -66,6 +66,23 @@ def all_gather(tensors):
     return [context.all_gather(tensor, axis=0) for tensor in tensors]
 
 
+def read_rows(variable, rows):
+    """Some rows of a variable, without reading all of it.
+
+    Args:
+        variable: `keras.Variable` or tensor, `(size, ...)`.
+        rows: `(n,)` int32.
+
+    Returns:
+        `(n, ...)`.
+    """
+    if keras.backend.backend() == "tensorflow" and isinstance(variable, keras.Variable):
+        import tensorflow as tf
+
+        return tf.gather(variable.value, rows)
+    return ops.take(ops.convert_to_tensor(variable), rows, axis=0)
+
+
 def write_rows(variable, rows, values, keep):
     """Writes rows of a variable in place, the same on every replica.
 

@@ -6,17 +6,14 @@ import sys
 import time
 
 import keras
-import numpy as np
 
 from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs, signals
 from deepncm_tf.callbacks import EpochReport, Record, StopAfter
-from deepncm_tf.centroids import sizes_by_count
 from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.finite import NotFiniteError
 from deepncm_tf.model import DeepNCM
 from official_resnet import cifar_resnet, recipe
 
-AUTO_SUB_CENTROIDS = 4  # of the largest class, with --num_sub_centroids=auto
 JIT_COMPILE = {"auto": "auto", "on": True, "off": False}
 
 
@@ -97,13 +94,10 @@ def build_model(config, labels=None):
 
     Args:
         config: Dictionary of flags as from `flags.resolve`.
-        labels: `(n,)` integers, those of the training images; needed where the number of
-            sub-centroids follows from them.
+        labels: `(n,)` integers, those of the training images; for methods that need them.
     """
-    arguments = flags.classifier_arguments(config)
-    if arguments.get("num_sub_centroids") == "auto":
-        counts = np.bincount(labels, minlength=arguments["num_classes"])
-        arguments["num_sub_centroids"] = sizes_by_count(counts, AUTO_SUB_CENTROIDS)
+    method = classifiers.NAMES[config["ncm"]]
+    arguments = method.data_arguments(flags.classifier_arguments(config), labels)
     return DeepNCM(
         cifar_resnet(
             config["resnet_size"],
@@ -111,8 +105,9 @@ def build_model(config, labels=None):
             datasets.IMAGE_SHAPE,
             bn_momentum=datasets.DATASETS[config["dataset"]].bn_momentum,
         ),
-        classifiers.get(config["ncm"], **arguments),
+        method(**arguments),
         embedding_dim=config["embedding_dim"],
+        normalize=method.wants_unit_features,
         gradient_clip=config["gradient_clip"] or None,
         l2=config["weight_decay"],
     )

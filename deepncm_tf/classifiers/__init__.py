@@ -7,6 +7,7 @@ from deepncm_tf.classifiers.class_means import ClassMeans
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.classifiers.decay_mean import DecayMean
 from deepncm_tf.classifiers.mean_condensation import MeanCondensation
+from deepncm_tf.classifiers.neighborhood_components import NeighborhoodComponents
 from deepncm_tf.classifiers.online_mean import OnlineMean
 from deepncm_tf.classifiers.softmax import Softmax
 from deepncm_tf.classifiers.sub_centroids import SubCentroids
@@ -16,6 +17,7 @@ __all__ = [
     "Classifier",
     "DecayMean",
     "MeanCondensation",
+    "NeighborhoodComponents",
     "OnlineMean",
     "Softmax",
     "SubCentroids",
@@ -26,6 +28,7 @@ NAMES = {
     "condensation": MeanCondensation,
     "decay": DecayMean,
     "dnc": SubCentroids,
+    "nca": NeighborhoodComponents,
     "online": OnlineMean,
     "softmax": Softmax,
 }
@@ -36,7 +39,7 @@ def get(identifier, **arguments):
 
     Args:
         identifier: A name (`"softmax"`, `"online"`, `"condensation"`, `"decay"`,
-            `"dnc"`), a
+            `"dnc"`, `"nca"`), a
             config dictionary as from `keras.saving.serialize_keras_object`, or a
             `Classifier`, which is returned as it is.
         **arguments: Arguments of the constructor, with a name.

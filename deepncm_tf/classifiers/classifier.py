@@ -39,10 +39,23 @@ class Classifier(keras.layers.Layer):
         `(batch, ..., num_classes)`, float32 or wider.
     """
 
+    needs_index = False  # whether `update` needs the samples' rows in a bank
+    wants_unit_features = False  # whether features should have unit length
+
     def __init__(self, num_classes, **kwargs):
         # Features come as they are and are cast up, never down to the compute dtype.
         super().__init__(autocast=False, **kwargs)
         self.num_classes = as_positive_integer("num_classes", num_classes)
+
+    @classmethod
+    def data_arguments(cls, arguments, labels):
+        """Completes the constructor's arguments by what follows from the training data.
+
+        Args:
+            arguments: Dictionary of arguments.
+            labels: `(n,)` integers, classes of the training samples in order.
+        """
+        return arguments
 
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], self.num_classes)
@@ -72,6 +85,20 @@ class Classifier(keras.layers.Layer):
             logits: `(batch, ..., num_classes)`, those of the features in training, where
                 the caller has them; methods that need them compute them otherwise.
         """
+
+    def loss_weights(self, labels, rank, index=None):
+        """Weights of the samples' losses by which the method leaves some of them out.
+
+        Args:
+            labels: As in `update`.
+            rank: Int, number of axes of the features.
+            index: `(batch,)` integers, the samples' rows in a bank.
+
+        Returns:
+            `(batch,)`, or None where all count. The loss is divided by the number of
+            samples all the same.
+        """
+        return
 
     def update_metrics(self, features, labels, sample_weight=None):
         """Updates the metrics that this method keeps, as for an evaluation."""

@@ -5,6 +5,7 @@ import functools
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from deepncm_tf import centroids, clustering, replicas
@@ -142,6 +143,13 @@ class SubCentroids(Classifier):
         sizes = self._sizes_list()
         self.occupancy = Occupancy(sizes, dtype=self.state_dtype)
         self.dead = DeadSubCentroids(sizes, dtype=self.state_dtype)
+
+    @classmethod
+    def data_arguments(cls, arguments, labels):
+        if arguments.get("num_sub_centroids") != "auto":
+            return arguments
+        counts = np.bincount(labels, minlength=arguments["num_classes"])
+        return {**arguments, "num_sub_centroids": centroids.sizes_by_count(counts.tolist())}
 
     def _sizes_list(self):
         sizes = self.num_sub_centroids

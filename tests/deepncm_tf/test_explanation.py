@@ -123,7 +123,7 @@ def test_every_method_can_be_explained(cls, arguments):
     x = (rng.normal(size=(30, 5)) + 3 * np.eye(3, 5)[y]).astype("float32")
     classifier = cls(3, **arguments)
     classifier.build((None, 5))
-    classifier.update(x, y)
+    classifier.update(x, y, index=np.arange(30))
     exemplars = explanation.find_exemplars(classifier, x, y, x)
     shown = exemplars.index[exemplars.index >= 0]
     assert len(set(shown.tolist())) == len(shown) == exemplars.index.size

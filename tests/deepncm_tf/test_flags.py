@@ -45,7 +45,7 @@ def test_digits_have_their_own_defaults():
     [
         (
             {"ncm": "nearest"},
-            "--ncm must be one of softmax, online, condensation, decay, dnc",
+            "--ncm must be one of softmax, online, condensation, decay, dnc, nca",
         ),
         ({"decay": 1.2}, r"--decay must be a number in \[0, 1\). Received: --decay=1.2"),
         ({"decay": float("nan")}, "Received: --decay=nan"),
@@ -101,6 +101,8 @@ def test_digits_have_their_own_defaults():
         ({"feature_norm": "batch"}, "--feature_norm must be one of layer, none"),
         ({"logit_norm": "-1"}, "--logit_norm must be layer, or a positive number"),
         ({"logit_norm": "big"}, "--logit_norm must be layer, or a positive number"),
+        ({"temperature": 0.0}, "--temperature must be a positive number"),
+        ({"bank_momentum": 1.0}, r"--bank_momentum must be a number in \[0, 1\)"),
         ({"num_sub_centroids": "4"}, "--num_sub_centroids belongs to --ncm=dnc"),
         ({"condensation_steps": 5}, "--condensation_steps belongs to --ncm=condensation"),
         ({"depth": 8}, "There is no flag --depth"),

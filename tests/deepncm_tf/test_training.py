@@ -25,7 +25,7 @@ from deepncm_tf import (
 from deepncm_tf.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}
-METHODS = ("softmax", "online", "condensation", "decay", "dnc")
+METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@
 from deepncm_tf.classifiers import (
     DecayMean,
     MeanCondensation,
+    NeighborhoodComponents,
     OnlineMean,
     Softmax,
     SubCentroids,
@@ -24,5 +25,6 @@ TABLE = [
             "revive_after": 50,
         },
     ),
+    (NeighborhoodComponents, {"bank_size": 40, "temperature": 0.5, "margin": 0.1}),
 ]
 IDS = [cls.__name__ for cls, _ in TABLE]

@@ -22,7 +22,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 TIMES = ("seconds", "images_per_second")
-METHODS = ("softmax", "online", "condensation", "decay", "dnc")
+METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 KILLS = {"step": 4, "checkpoint": 4, "evaluation": 3, "final": 3}  # of each method
 
 

@@ -25,11 +25,15 @@ def data(seed=0, classes=C):
     return (rng.normal(size=(BATCH, D)) + y[:, None]).astype("float32"), y
 
 
+def update(classifier, x, y, first_row=0):
+    classifier.update(x, y, index=np.arange(first_row, first_row + len(x), dtype="int32"))
+
+
 def trained(cls, arguments, steps=5, classes=C, **kwargs):
     classifier = cls(C, **arguments, **kwargs)
     classifier.build((None, D))
     for seed in range(steps):
-        classifier.update(*data(seed, classes))
+        update(classifier, *data(seed, classes), first_row=seed * BATCH)
     return classifier
 
 
@@ -86,7 +90,7 @@ def test_dtype_policies(cls, arguments, policy):
     assert keras.backend.standardize_dtype(logits.dtype) == wide
     kinds = {keras.backend.standardize_dtype(v.dtype) for v in classifier.variables}
     assert kinds <= {wide, "int32"}
-    classifier.update(x, y)
+    update(classifier, x, y)
     assert np.isfinite(to_numpy(classifier(x))).all()
 
 
@@ -94,7 +98,7 @@ def test_dtype_policies(cls, arguments, policy):
 def test_large_values_stay_finite_under_float16(cls, arguments):
     classifier = trained(cls, arguments, dtype="mixed_float16")
     x = keras.ops.full((2, D), 60000.0, dtype="float16")
-    classifier.update(x, [0, 1])
+    update(classifier, x, [0, 1])
     assert np.isfinite(to_numpy(classifier(x, training=True))).all()
 
 
@@ -116,8 +120,8 @@ def test_a_batch_of_one_and_of_none(cls, arguments):
     x, y = data()
     assert tuple(classifier(x[:1]).shape) == (1, C)
     assert tuple(classifier(x[:0]).shape) == (0, C)
-    classifier.update(x[:1], y[:1])
-    classifier.update(x[:0], y[:0])
+    update(classifier, x[:1], y[:1])
+    update(classifier, x[:0], y[:0])
     assert np.isfinite(to_numpy(classifier(x))).all()
 
 
@@ -136,12 +140,13 @@ def test_permuted_labels_permute_outputs(cls, arguments):
     order = np.array([2, 0, 3, 1])
     one, other = trained(cls, arguments, steps=0), trained(cls, arguments, steps=0)
     for variable, permuted in zip(one.variables, other.variables, strict=True):
-        if variable.shape[:1] == (C,):  # random starts are permuted as well
-            permuted.assign(to_numpy(variable)[np.argsort(order)])
+        value = to_numpy(variable)
+        by_class = variable.shape[:1] == (C,)  # random starts are permuted as well
+        permuted.assign(value[np.argsort(order)] if by_class else value)
     for seed in range(5):
         x, y = data(seed)
-        one.update(x, y)
-        other.update(x, order[y])
+        update(one, x, y, seed * BATCH)
+        update(other, x, order[y], seed * BATCH)
     np.testing.assert_allclose(
         to_numpy(one(x)), to_numpy(other(x))[:, order], rtol=1e-5, atol=1e-6
     )

@@ -42,7 +42,8 @@ def test_any_batches(method, policy, batches, weighted):
         x = keras.ops.cast(x, dtype)
         for training in (True, False):
             assert np.isfinite(to_numpy(classifier(x, training=training))).all()
-        classifier.update(x, y, sample_weight=w if weighted else None)
+        index = np.arange(len(x), dtype="int32")
+        classifier.update(x, y, index, w if weighted else None)
         for label, weight in zip(y, w if weighted else np.ones(len(y)), strict=True):
             if 0 <= label < C:
                 expected[label] += weight

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neighborhood components: a class is its samples, kept in a bank of features."""
+
+import keras
+from keras import ops
+
+from deepncm_tf import replicas
+from deepncm_tf.bank import class_log_sums
+from deepncm_tf.classifiers.classifier import (
+    UNSEEN_LOGIT,
+    Classifier,
+    as_positive_integer,
+    check_number,
+)
+from deepncm_tf.clustering import unit
+
+UNKNOWN = -1  # label of a bank row that no sample has been written to
+
+
+@keras.saving.register_keras_serializable(package="deepncm_tf")
+class NeighborhoodComponents(Classifier):
+    """Classifier by all training samples (scalable NCA).
+
+    A bank has a row v_j for each training sample. The logit of class c for the feature x of
+    sample i is
+
+        log sum over j in class c, j != i, of exp(x . v_j / T);
+
+    the softmax of these logits is the probability that a neighbour of sample i, drawn with
+    probability proportional to exp(x . v_j / T), is of class c, and its cross-entropy is
+    the NCA loss. After each training step, with x the feature of sample i,
+
+        v_i <- unit(momentum * v_i + (1 - momentum) * x).
+
+    Features should have unit length (`DeepNCM(normalize=True)` makes it so). Time grows
+    with the size of the bank, memory only with a chunk of it.
+
+    Variables, none trainable: `bank` `(bank_size, d)`, which starts as uniform noise in
+    ±sqrt(3 / d), `bank_labels` `(bank_size,)` and `updates`, the number of them.
+
+    Args:
+        num_classes: Int, number of classes C.
+        bank_size: Int N, number of training samples.
+        temperature: Float > 0, T.
+        momentum: Float in [0, 1), weight of the past in a row; or a
+            `keras.optimizers.schedules.LearningRateSchedule` of the number of updates.
+        margin: Float >= 0, in units of similarity: margin / T is taken from the logit of
+            the sample's own class where its `index` is given.
+        bank_labels: `(N,)` integers, classes of the training samples. By default a row's
+            class is known, and the row takes part, from its sample's first update on.
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Call arguments:
+        features: `(batch, d)`.
+        index: `(batch,)` integers, the samples' own rows, which take no part; -1 for
+            samples that have none. Or None, when all rows take part.
+        training: Ignored.
+
+    Output shape:
+        `(batch, num_classes)`.
+
+    Deviations:
+        A sample that is alone in its class has no probability of being right: its loss is
+        left out, and the loss still divided by the whole batch, as in the official code.
+        Of several samples with one index in a batch, the last is written.
+
+    Reference:
+        - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
+          Analysis", ECCV 2018, sections 3.1-3.3.
+
+    Example:
+        >>> nca = NeighborhoodComponents(num_classes=2, bank_size=3, bank_labels=[0, 1, 1])
+        >>> x = keras.ops.convert_to_tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> nca.update(x, [0, 1], index=[0, 1])
+        >>> tuple(nca(x, index=[0, 1]).shape)
+        (2, 2)
+    """
+
+    needs_index = True
+    wants_unit_features = True
+
+    def __init__(
+        self,
+        num_classes,
+        bank_size,
+        temperature=0.05,
+        momentum=0.5,
+        margin=0.0,
+        bank_labels=None,
+        **kwargs,
+    ):
+        super().__init__(num_classes, **kwargs)
+        self.bank_size = as_positive_integer("bank_size", bank_size)
+        check_number("temperature", temperature, "a positive number", lambda x: x > 0)
+        if isinstance(momentum, dict):
+            momentum = keras.saving.deserialize_keras_object(momentum)
+        if not isinstance(momentum, keras.optimizers.schedules.LearningRateSchedule):
+            check_number("momentum", momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
+        check_number("margin", margin, "a number >= 0", lambda x: x >= 0)
+        self.temperature = temperature
+        self.momentum = momentum
+        self.margin = margin
+        if bank_labels is not None and len(bank_labels) != self.bank_size:
+            raise ValueError(
+                f"`bank_labels` must have a label for each of {self.bank_size} rows. "
+                f"Received: {len(bank_labels)}"
+            )
+        self._first_labels = bank_labels
+
+    @classmethod
+    def data_arguments(cls, arguments, labels):
+        return {**arguments, "bank_size": len(labels), "bank_labels": labels}
+
+    def build(self, features_shape):
+        dimensions = features_shape[-1]
+        limit = (3.0 / dimensions) ** 0.5
+        noise = keras.initializers.RandomUniform(-limit, limit)
+        self.bank = self.add_state("bank", (self.bank_size, dimensions), initializer=noise)
+        self.bank_labels = self.add_state(
+            "bank_labels", (self.bank_size,), dtype="int32", initializer=self._labels
+        )
+        self.updates = self.add_state("updates", (), dtype="int32")
+
+    def _labels(self, shape, dtype=None):
+        if self._first_labels is None:
+            return ops.full(shape, UNKNOWN, dtype=dtype)
+        return ops.convert_to_tensor(self._first_labels, dtype=dtype)
+
+    def call(self, features, index=None, training=False):
+        features = ops.cast(features, self.state_dtype)
+        flat = ops.reshape(features, (-1, features.shape[-1]))
+        if index is not None:
+            index = ops.reshape(ops.cast(index, "int32"), (-1,))
+        sums = class_log_sums(
+            flat, self.bank, self.bank_labels, self.num_classes, self.temperature, index
+        )
+        there = ops.isfinite(sums)
+        finite = ops.where(there, sums, 0.0)
+        if self.margin and index is not None:
+            own = replicas.read_rows(self.bank_labels, ops.maximum(index, 0))
+            own = ops.where(index >= 0, own, UNKNOWN)
+            own = ops.one_hot(own, self.num_classes, dtype=finite.dtype)
+            finite = finite - self.margin / self.temperature * own
+        # Below each of the others, whatever the temperature.
+        lowest = 2.0 * ops.sum(ops.minimum(finite, 0.0), axis=-1, keepdims=True) - 1.0
+        lowest = ops.stop_gradient(ops.minimum(lowest, UNSEEN_LOGIT))
+        logits = ops.where(there, finite, lowest)
+        return ops.reshape(logits, (*ops.shape(features)[:-1], self.num_classes))
+
+    def update(
+        self, features, labels, index=None, sample_weight=None, where=None, logits=None
+    ):
+        if index is None:
+            raise ValueError(
+                "`index`, the samples' rows in the bank, must be given: as "
+                '{"image": images, "index": index}, where arrays do not do. Received: None'
+            )
+        if not self.built:
+            self.build(tuple(features.shape))
+        labels, takes_part = self.flat_labels(labels, len(features.shape), sample_weight)
+        if where is not None:
+            takes_part = ops.logical_and(takes_part, where)
+        features = ops.stop_gradient(ops.cast(features, self.state_dtype))
+        index = ops.reshape(ops.cast(index, "int32"), (-1,))
+        numbers = ops.stack([labels, index, ops.cast(takes_part, "int32")], axis=1)
+        features, numbers = replicas.all_gather([features, numbers])
+        labels, index, takes_part = numbers[:, 0], numbers[:, 1], numbers[:, 2] > 0
+
+        keep = ops.logical_and(index >= 0, is_last(index, takes_part))
+        rows = ops.maximum(index, 0)
+        momentum = self.current_momentum()
+        old = replicas.read_rows(self.bank, rows)
+        new = unit(momentum * old + (1.0 - momentum) * features)
+        replicas.write_rows(self.bank, rows, new, keep)
+        replicas.write_rows(self.bank_labels, rows, labels, keep)
+        taken = 1 if where is None else ops.cast(where, "int32")
+        self.updates.assign(self.updates + taken)
+
+    def current_momentum(self):
+        """The momentum of the next update, a number."""
+        if callable(self.momentum):
+            return ops.cast(self.momentum(ops.copy(self.updates)), self.state_dtype)
+        return self.momentum
+
+    def loss_weights(self, labels, rank, index=None):
+        labels, _ = self.flat_labels(labels, rank)
+        others = ops.take(self._counts(), labels, axis=0)
+        if index is not None:
+            index = ops.cast(index, "int32")
+            own = replicas.read_rows(self.bank_labels, ops.maximum(index, 0))
+            is_own = ops.logical_and(index >= 0, own == labels)
+            others = others - ops.cast(is_own, others.dtype)
+        return ops.cast(others > 0, self.state_dtype)
+
+    def seen(self):
+        return self._counts() > 0
+
+    def _counts(self):
+        """Number of rows of each class: `(num_classes,)`."""
+        labels = ops.convert_to_tensor(self.bank_labels)
+        labels = ops.where(labels >= 0, labels, self.num_classes)
+        counts = ops.segment_sum(
+            ops.ones_like(labels), labels, num_segments=self.num_classes + 1
+        )
+        return counts[: self.num_classes]
+
+    def get_config(self):
+        momentum = self.momentum
+        if callable(momentum):
+            momentum = keras.saving.serialize_keras_object(momentum)
+        return {
+            **super().get_config(),
+            "bank_size": self.bank_size,
+            "temperature": self.temperature,
+            "momentum": momentum,
+            "margin": self.margin,
+            # Labels are state, which the weights hold: a config stays small.
+            "bank_labels": None,
+        }
+
+
+def is_last(index, takes_part):
+    """Which samples take part and have no later one that does with their index.
+
+    Args:
+        index: `(n,)` int32.
+        takes_part: `(n,)` bools.
+    """
+    places = ops.arange(ops.shape(index)[0], dtype="int32")
+    later = ops.logical_and(index[:, None] == index[None], places[:, None] < places[None])
+    later = ops.logical_and(later, takes_part[None])
+    return ops.logical_and(takes_part, ops.logical_not(ops.any(later, axis=1)))
