@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command lines share: parsing, and errors that end the program in one line."""
 
+import contextlib
+import os
 import sys
 
-from absl import flags
+from absl import flags, logging
+
+from deepncm_tf.datasets import DatasetNotFoundError
+from deepncm_tf.finished_run import read_config
+from deepncm_tf.runs import RunError
 
 USAGE_STATUS = 2
 
@@ -39,6 +45,27 @@ class CommandLine:
             return self.flag_values.main_module_help()
         return self.flag_values.get_help()
 
+    @contextlib.contextmanager
+    def errors(self):
+        """Ends the program in one line for what stands in the way of it."""
+        try:
+            yield
+        except (RunError, DatasetNotFoundError, ValueError, OSError) as error:
+            self.fail(error)
+
+    def finished_run(self, argv, flag_values):
+        """The config of --model_dir, before TensorFlow takes its time.
+
+        Ends the program where there is no finished run. TensorFlow is told to be quiet.
+        """
+        self.refuse_arguments(argv)
+        if not flag_values.model_dir:
+            self.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        logging.set_verbosity(logging.WARNING)
+        with self.errors():
+            return read_config(flag_values.model_dir)
+
     def refuse_arguments(self, argv):
         """Ends the program where there is something else than flags."""
         if len(argv) > 1:
@@ -52,6 +79,14 @@ class CommandLine:
         hint = "\n(--help lists the flags)" if status == USAGE_STATUS else ""
         print(f"{self.program}: {error}{hint}", file=sys.stderr)
         sys.exit(status)
+
+
+def define_run_flags(flag_values):
+    """Defines the flags of what reads a finished run."""
+    text = "Folder of a finished run."
+    flags.DEFINE_string("model_dir", None, text, flag_values=flag_values)
+    text = "Folder of TFDS datasets; by default TFDS's own choice."
+    flags.DEFINE_string("data_dir", None, text, flag_values=flag_values)
 
 
 def positive_integers(name, texts):

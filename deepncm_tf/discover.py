@@ -9,50 +9,36 @@ training images (induction accuracy), and by how its prototypes agree with the f
 Writes discovery.json into the run's folder.
 """
 
-import os
 import pathlib
 import sys
 
 from absl import flags as absl_flags
-from absl import logging
 
 from deepncm_tf import runs
-from deepncm_tf.command_line import USAGE_STATUS, CommandLine, positive_integers
-from deepncm_tf.finished_run import read_config
+from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
-absl_flags.DEFINE_string(
-    "model_dir", None, "Folder of a finished run on superclasses.", flag_values=FLAGS
-)
+define_run_flags(FLAGS)
 absl_flags.DEFINE_list(
     "k", ["1", "5", "30"], "Numbers of nearest neighbours.", flag_values=FLAGS
 )
 absl_flags.DEFINE_float(
-    "temperature", 0.05, "Of the votes exp(similarity / temperature).", flag_values=FLAGS
+    "temperature",
+    0.05,
+    "Of the votes exp(similarity / temperature).",
+    flag_values=FLAGS,
 )
-absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.", flag_values=FLAGS)
 
 command_line = CommandLine("discover", __doc__, FLAGS)
 
 
 def main(argv):
-    command_line.refuse_arguments(argv)
-    try:
-        if not FLAGS.model_dir:
-            command_line.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
+    config = command_line.finished_run(argv, FLAGS)
+    with command_line.errors():
         neighbours = positive_integers("k", FLAGS.k)
-        check(read_config(FLAGS.model_dir), FLAGS.temperature)
-    except (runs.RunError, ValueError) as error:
-        command_line.fail(error)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
-    from deepncm_tf import datasets
-
-    try:
+        check(config, FLAGS.temperature)
         found = discover(FLAGS.model_dir, neighbours, FLAGS.temperature, FLAGS.data_dir)
-    except (runs.RunError, datasets.DatasetNotFoundError, ValueError) as error:
-        command_line.fail(error)
-    runs.write_json(pathlib.Path(FLAGS.model_dir) / "discovery.json", found)
+        runs.write_json(pathlib.Path(FLAGS.model_dir) / "discovery.json", found)
     for name, value in found.items():
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
 

@@ -7,19 +7,15 @@ writes a page that opens without a network (index.html), the pictures of all exe
 (exemplars.png) and everything in numbers (explanations.json) into a folder.
 """
 
-import os
 import pathlib
 import sys
 
 from absl import flags as absl_flags
-from absl import logging
 
-from deepncm_tf import runs
-from deepncm_tf.command_line import USAGE_STATUS, CommandLine
-from deepncm_tf.finished_run import read_config
+from deepncm_tf.command_line import CommandLine, define_run_flags
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
-absl_flags.DEFINE_string("model_dir", None, "Folder of a finished run.", flag_values=FLAGS)
+define_run_flags(FLAGS)
 absl_flags.DEFINE_string("output", "report", "Folder to write to.", flag_values=FLAGS)
 absl_flags.DEFINE_list(
     "images",
@@ -34,33 +30,23 @@ absl_flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
-absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.", flag_values=FLAGS)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 command_line = CommandLine("explain", __doc__, FLAGS)
 
 
 def main(argv):
-    command_line.refuse_arguments(argv)
-    try:
-        if not FLAGS.model_dir:
-            command_line.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
-        read_config(FLAGS.model_dir)  # before TensorFlow takes its time
+    command_line.finished_run(argv, FLAGS)
+    with command_line.errors():
         files = image_files(FLAGS.images)
         check_output(FLAGS.output)
-    except (runs.RunError, ValueError) as error:
-        command_line.fail(error)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)
-    from deepncm_tf import datasets, report
+        from deepncm_tf import report
 
-    try:
-        written = report.write(
-            FLAGS.model_dir, FLAGS.output, files, FLAGS.num_queries, FLAGS.data_dir
+        print(
+            report.write(
+                FLAGS.model_dir, FLAGS.output, files, FLAGS.num_queries, FLAGS.data_dir
+            )
         )
-    except (runs.RunError, datasets.DatasetNotFoundError, ValueError, OSError) as error:
-        command_line.fail(error)
-    print(written)
 
 
 def image_files(paths):

@@ -73,3 +73,9 @@ class FinishedRun:
         from deepncm_tf import pipeline
 
         return self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)
+
+    def unit_features(self, images):
+        """Features of images as they are, of unit length: `(n, d)` float32."""
+        import numpy as np
+
+        return np.asarray(self.model.classifier.unit_features(self.embed(images)))

@@ -1,19 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command lines that read a finished run: explain and discover."""
+"""The command lines that read a finished run."""
 
 import json
 import pathlib
 import types
 
+import keras
+import numpy as np
 import pytest
 import read_png
 from small_runs import use_few_digits, use_small_network
 
-from deepncm_tf import datasets, discover, explain, flags, pictures, runs, training
+from deepncm_tf import (
+    bank_files,
+    datasets,
+    discover,
+    evaluate,
+    explain,
+    features,
+    flags,
+    gallery,
+    pictures,
+    pipeline,
+    runs,
+    training,
+)
 
 DEFAULTS = {
     explain: {"output": "report", "images": [], "num_queries": 100, "data_dir": None},
     discover: {"k": ["1", "5", "30"], "temperature": 0.05, "data_dir": None},
+    features: {"split": "train", "projector": None, "data_dir": None},
+    gallery: {"num_queries": 5, "num_neighbours": 3, "data_dir": None},
+    evaluate: {
+        "k": ["1", "5"],
+        "temperature": ["0.05"],
+        "bank": None,
+        "knn": "exact",
+        "split": "test",
+        "data_dir": None,
+    },
 }
 
 
@@ -25,7 +50,7 @@ def patch():
         yield patch
 
 
-@pytest.fixture(scope="module", params=["dnc", "decay", "softmax"])
+@pytest.fixture(scope="module", params=["dnc", "decay", "softmax", "nca"])
 def finished(request, patch, tmp_path_factory):
     """Method and folder of a run on pairs of digits."""
     folder = tmp_path_factory.mktemp("runs") / request.param
@@ -112,6 +137,68 @@ def test_discovery(finished, patch, capsys):
     assert training.run(config)  # the folder is still that of a finished run
 
 
+def test_evaluation(finished, patch, tmp_path):
+    _, folder = finished
+    bank = tmp_path / "bank.npy"
+    run(patch, features, model_dir=str(folder), output=str(bank))
+    rows, labels, ids = bank_files.read_bank(bank)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-4)
+    assert ids.tolist() == list(range(70))
+    assert labels.tolist() == datasets.load("digits", "coarse")["train"][1].tolist()
+
+    run(patch, evaluate, model_dir=str(folder), temperature=["0.05", "1"])
+    found = json.loads((folder / "evaluation.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
+    assert found["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    assert found["knn_1_0.05"] == found["knn_1_1"] == found["knn_top5_1_1"]
+    assert found["knn_top5_5_1"] >= found["knn_5_1"]
+    assert {"recall_at_4", "precision_at_1", "r_precision", "map_at_r"} <= set(found)
+    run(patch, evaluate, model_dir=str(folder), temperature=["0.05", "1"], bank=str(bank))
+    assert json.loads((folder / "evaluation.json").read_text()) == found
+
+    queries, truth = datasets.load("digits", "coarse")["test"]
+    model = keras.models.load_model(folder / "model.keras")
+    x = model.embed(pipeline.standardize(queries), verbose=0)
+    near = np.asarray(model.classifier.unit_features(x)) @ rows.T
+    expected = (labels[near.argmax(axis=1)] == truth).mean()
+    assert found["knn_1_1"] == pytest.approx(expected)
+
+
+def test_gallery(finished, patch, tmp_path):
+    _, folder = finished
+    output = tmp_path / "pages" / "gallery.html"
+    run(patch, gallery, model_dirs=[str(folder)], output=str(output))
+    html = output.read_text("utf-8")
+    assert html.count("<article") == 5
+    assert folder.name in html
+
+
+def test_projector_files(finished, patch, tmp_path):
+    _, folder = finished
+    values = {
+        "output": str(tmp_path / "bank.npz"),
+        "projector": str(tmp_path / "projector"),
+    }
+    run(patch, features, model_dir=str(folder), split="test", **values)
+    lines = (tmp_path / "projector" / "metadata.tsv").read_text().splitlines()
+    assert len(lines) == 21
+
+
+@pytest.mark.bad_input
+def test_a_gallery_is_of_one_dataset(finished, patch, tmp_path, capsys):
+    _, folder = finished
+    values = {"ncm": "softmax", "dataset": "digits", "train_epochs": 1}
+    training.run(flags.resolve({**values, "model_dir": str(tmp_path / "fine")}))
+    output = str(tmp_path / "gallery.html")
+    for other, message in (
+        (tmp_path / "fine", "of runs with one --label. Received: ['coarse', 'fine']"),
+        (folder, "must be folders with different names"),
+    ):
+        with pytest.raises(SystemExit):
+            run(patch, gallery, model_dirs=[str(folder), str(other)], output=output)
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("module", "values", "message"),
@@ -125,18 +212,32 @@ def test_discovery(finished, patch, capsys):
         (discover, {"model_dir": None}, "discover: --model_dir=DIR is needed"),
         (discover, {"k": ["0"]}, "--k must be integers >= 1, separated by commas"),
         (discover, {"k": ["1", "x"]}, "Received: --k=1,x"),
+        (evaluate, {"k": ["71"]}, "--k must be at most the number of rows, 70. Received"),
+        (evaluate, {"temperature": ["0"]}, "--temperature must be positive numbers"),
+        (evaluate, {"temperature": ["a"]}, "Received: --temperature=a"),
+        (evaluate, {"knn": "annoy"}, "--knn must be exact or faiss. Received: --knn=annoy"),
+        (evaluate, {"bank": "bank.h5"}, "must end in .npz or .npy. Received: bank.h5"),
+        (evaluate, {"bank": "nowhere.npz"}, "is no bank that can be read"),
+        (evaluate, {"split": "train"}, "--split must be one of ['test']"),
+        (features, {"split": "val"}, "--split must be one of ['test', 'train']"),
+        (features, {"output": "bank.h5"}, "must end in .npz or .npy. Received: bank.h5"),
+        (gallery, {"model_dirs": []}, "--model_dirs=DIR,... is needed"),
+        (gallery, {"model_dirs": ["nowhere"]}, "must be the folder of a run of cifar_main"),
+        (gallery, {"output": "page.png"}, "--output must end in .html. Received: page.png"),
         (discover, {"temperature": 0.0}, "--temperature must be a positive number"),
     ],
 )
 def test_bad_flags(finished, patch, tmp_path, capsys, module, values, message):
     values = {"model_dir": str(finished[1]), **values}
-    if module is explain:
-        values.setdefault("output", str(tmp_path / "report"))
+    names = {explain: "report", features: "report.npz", gallery: "report.html"}
+    if module in names:
+        values.setdefault("output", str(tmp_path / names[module]))
+        values.setdefault("model_dirs", [values["model_dir"]])
     with pytest.raises(SystemExit) as ended:
         run(patch, module, **values)
     assert ended.value.code in (1, 2)
     assert message in capsys.readouterr().err
-    assert not (tmp_path / "report").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.bad_input

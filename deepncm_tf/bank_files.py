@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feature banks as files, and as what TensorBoard's projector reads."""
+
+import pathlib
+
+import numpy as np
+
+from deepncm_tf import pictures, runs
+
+SPRITE_WIDTH = 8192  # pixels, the largest that the projector takes
+
+
+def write_bank(path, features, labels, ids):
+    """Writes a bank.
+
+    Args:
+        path: Path that ends in `.npz`, for one compressed file; or in `.npy`, for an array
+            of features that can be memory-mapped, with `.labels.npy` and `.ids.npy`.
+        features: `(n, d)` array.
+        labels: `(n,)` integers.
+        ids: `(n,)` integers, the images' places in their split.
+
+    Returns:
+        List of the paths written.
+
+    Raises:
+        ValueError: If the path has another ending.
+    """
+    path = check_path(path)
+    if path.suffix == ".npz":
+        arrays = {"features": features, "labels": labels, "ids": ids}
+        runs.write_atomically(path, lambda where: np.savez_compressed(where, **arrays))
+        return [path]
+    arrays = dict(zip(_parts(path), (features, labels, ids), strict=True))
+    for part, array in arrays.items():
+        runs.write_atomically(part, lambda where, array=array: np.save(where, array))
+    return list(arrays)
+
+
+def read_bank(path):
+    """Reads what `write_bank` wrote; an `.npy` bank stays on disk until it is used.
+
+    Returns:
+        `(features, labels, ids)`.
+
+    Raises:
+        ValueError: If it is not such a file.
+    """
+    path = check_path(path)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                found = [arrays[name] for name in ("features", "labels", "ids")]
+        else:
+            features, *others = _parts(path)
+            found = [np.load(features, mmap_mode="r", allow_pickle=False)]
+            found += [np.load(part, allow_pickle=False) for part in others]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no bank that can be read ({error})") from error
+    if found[0].ndim != 2 or any(part.shape != found[0].shape[:1] for part in found[1:]):
+        shapes = [part.shape for part in found]
+        raise ValueError(
+            f"{path} must have features (n, d), labels (n,) and ids (n,). "
+            f"Received: {shapes}"
+        )
+    return tuple(found)
+
+
+def check_path(path):
+    """The path of a bank; raises a ValueError for another ending."""
+    path = pathlib.Path(path)
+    if path.suffix not in (".npz", ".npy"):
+        raise ValueError(f"A bank's name must end in .npz or .npy. Received: {path}")
+    return path
+
+
+def write_projector(folder, features, labels, images, class_names):
+    """Writes files for TensorBoard's projector: `tensorboard --logdir FOLDER`.
+
+    Args:
+        folder: Path of a folder.
+        features: `(n, d)` array.
+        labels: `(n,)` integers.
+        images: `(n, h, w, c)` uint8, thumbnails; as many as fit a sprite are used.
+        class_names: List of strings.
+
+    Returns:
+        Int, how many of the n are in the files.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    height, width = images.shape[1:3]
+    columns = min(int(np.ceil(len(images) ** 0.5)), SPRITE_WIDTH // width)
+    number = min(len(images), columns * (SPRITE_WIDTH // height))
+    sprite = np.zeros((columns * columns, *images.shape[1:]), "uint8")
+    sprite[:number] = images[:number]
+    sprite = sprite.reshape(columns, columns, *images.shape[1:])
+    sprite = sprite.transpose(0, 2, 1, 3, 4).reshape(columns * height, columns * width, -1)
+    names = [" ".join(name.split()) for name in class_names]
+    rows = (f"{i}\t{names[labels[i]]}\n" for i in range(number))
+    tensors = ("\t".join(f"{x:.6g}" for x in row) + "\n" for row in features[:number])
+    texts = {
+        "tensors.tsv": "".join(tensors),
+        "metadata.tsv": "index\tclass\n" + "".join(rows),
+        "projector_config.pbtxt": (
+            'embeddings {\n  tensor_name: "features"\n  tensor_path: "tensors.tsv"\n'
+            '  metadata_path: "metadata.tsv"\n  sprite {\n    image_path: "sprite.png"\n'
+            f"    single_image_dim: {width}\n    single_image_dim: {height}\n  }}\n}}\n"
+        ),
+    }
+    runs.write_atomically(
+        folder / "sprite.png", lambda path: path.write_bytes(pictures.png(sprite))
+    )
+    for name, text in texts.items():
+        runs.write_atomically(folder / name, lambda path, text=text: path.write_text(text))
+    return number
+
+
+def _parts(path):
+    return [path, path.with_suffix(".labels.npy"), path.with_suffix(".ids.npy")]

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates a model's features: nearest neighbours and retrieval, for every method.
+
+    python -m deepncm_tf.evaluate --model_dir=runs/NAME --k=1,5,30
+
+The bank holds the features of the training images as in a test, without augmentation, or
+comes from a file of `python -m deepncm_tf.features`. Writes evaluation.json into the run's
+folder.
+"""
+
+import pathlib
+import sys
+
+from absl import flags as absl_flags
+
+from deepncm_tf import bank_files, runs
+from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
+
+FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
+define_run_flags(FLAGS)
+absl_flags.DEFINE_list(
+    "k", ["1", "5", "30"], "Numbers of nearest neighbours.", flag_values=FLAGS
+)
+absl_flags.DEFINE_list(
+    "temperature",
+    ["0.05"],
+    "Temperatures of the votes exp(similarity / temperature).",
+    flag_values=FLAGS,
+)
+absl_flags.DEFINE_string(
+    "bank", None, "Bank file; by default the training images.", flag_values=FLAGS
+)
+absl_flags.DEFINE_string(
+    "knn", "exact", "exact, or faiss where it is installed.", flag_values=FLAGS
+)
+absl_flags.DEFINE_string("split", "test", "test or val.", flag_values=FLAGS)
+
+command_line = CommandLine("evaluate", __doc__, FLAGS)
+
+
+def main(argv):
+    command_line.finished_run(argv, FLAGS)
+    with command_line.errors():
+        neighbours = positive_integers("k", FLAGS.k)
+        temperatures = positive_numbers(FLAGS.temperature)
+        check_search(FLAGS.knn)
+        if FLAGS.bank:
+            bank_files.check_path(FLAGS.bank)
+        found = evaluate(
+            FLAGS.model_dir,
+            neighbours,
+            temperatures,
+            FLAGS.bank,
+            FLAGS.split,
+            FLAGS.knn,
+            FLAGS.data_dir,
+        )
+        runs.write_json(pathlib.Path(FLAGS.model_dir) / "evaluation.json", found)
+    for name, value in found.items():
+        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def positive_numbers(texts):
+    """Values of --temperature; raises a ValueError where one is no number above 0."""
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        values = []
+    if not values or not all(value > 0 for value in values):
+        raise ValueError(
+            "--temperature must be positive numbers, separated by commas. Received: "
+            f"--temperature={','.join(texts)}"
+        )
+    return values
+
+
+def check_search(name):
+    """Raises a ValueError where the search is unknown or not installed."""
+    if name not in ("exact", "faiss"):
+        raise ValueError(f"--knn must be exact or faiss. Received: --knn={name}")
+    if name == "faiss":
+        try:
+            import faiss  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                "--knn=faiss needs the package faiss-cpu; --knn=exact does without."
+            ) from error
+
+
+def evaluate(
+    model_dir,
+    neighbours=(1, 5, 30),
+    temperatures=(0.05,),
+    bank=None,
+    split="test",
+    search="exact",
+    data_dir=None,
+):
+    """Evaluates a model's features.
+
+    Args:
+        model_dir: Path of a finished run's folder.
+        neighbours: Ints, numbers of nearest images that vote.
+        temperatures: Floats > 0, of the votes.
+        bank: Path of a bank file, or None for the training images.
+        split: `"test"` or `"val"`, the queries.
+        search: `"exact"` or `"faiss"`.
+        data_dir: Folder of TFDS datasets, or None.
+
+    Returns:
+        Dictionary: `accuracy` of the classifier itself; for each number of neighbours and
+        temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
+        `retrieval.retrieval_metrics` among the queries.
+    """
+    import keras
+    import numpy as np
+
+    from deepncm_tf import evaluation, retrieval
+    from deepncm_tf.finished_run import FinishedRun
+
+    run = FinishedRun(model_dir, data_dir)
+    if split not in run.splits or split == "train":
+        wanted = sorted(set(run.splits) - {"train"})
+        raise ValueError(f"--split must be one of {wanted}. Received: --split={split}")
+    images, labels = run.splits[split]
+    features = run.embed(images)
+    queries = np.asarray(run.model.classifier.unit_features(features))
+    logits = np.asarray(run.model.classifier(features))
+    found = {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
+    if bank is None:
+        rows, bank_labels = (
+            run.unit_features(run.splits["train"][0]),
+            run.splits["train"][1],
+        )
+    else:
+        rows, bank_labels, _ = bank_files.read_bank(bank)
+    if max(neighbours) > len(rows):
+        raise ValueError(
+            f"--k must be at most the number of rows, {len(rows)}. "
+            f"Received: --k={max(neighbours)}"
+        )
+    num_classes = max(run.model.classifier.num_classes, int(bank_labels.max()) + 1)
+    if search == "faiss":
+        similarities, near = _faiss_nearest(queries, rows, max(neighbours))
+    else:
+        bar = keras.utils.Progbar(len(queries), unit_name="query")
+        similarities, near = evaluation.nearest(
+            queries, rows, max(neighbours), progress=bar.update
+        )
+    near = np.asarray(bank_labels)[near]
+    for k in neighbours:
+        for temperature in temperatures:
+            votes = evaluation.vote(
+                similarities[:, :k], near[:, :k], temperature, num_classes
+            )
+            best = np.argsort(-votes, axis=-1, kind="stable")
+            hits = (best == labels[:, None]) & (np.take_along_axis(votes, best, 1) > 0)
+            found[f"knn_{k}_{temperature:g}"] = float(hits[:, 0].mean())
+            found[f"knn_top5_{k}_{temperature:g}"] = float(hits[:, :5].any(axis=1).mean())
+    return found | retrieval.retrieval_metrics(queries, labels)
+
+
+def _faiss_nearest(queries, rows, k):
+    import faiss
+    import numpy as np
+
+    index = faiss.IndexFlatIP(rows.shape[1])
+    index.add(np.ascontiguousarray(rows, "float32"))
+    return index.search(np.ascontiguousarray(queries, "float32"), k)
+
+
+if __name__ == "__main__":
+    main(command_line.parse(sys.argv))

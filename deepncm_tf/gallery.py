@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shows the training images nearest to each test image, by one model or by several.
+
+    python -m deepncm_tf.gallery --model_dirs=runs/ONE,runs/OTHER --output=gallery.html
+
+writes one page that opens without a network.
+"""
+
+import pathlib
+import sys
+
+from absl import flags as absl_flags
+
+from deepncm_tf import runs
+from deepncm_tf.command_line import USAGE_STATUS, CommandLine
+from deepncm_tf.finished_run import read_config
+
+FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
+absl_flags.DEFINE_list(
+    "model_dirs", [], "Folders of finished runs on one dataset.", flag_values=FLAGS
+)
+absl_flags.DEFINE_string("output", "gallery.html", "File to write.", flag_values=FLAGS)
+absl_flags.DEFINE_integer(
+    "num_queries", 50, "Number of test images, the first.", lower_bound=1, flag_values=FLAGS
+)
+absl_flags.DEFINE_integer(
+    "num_neighbours", 20, "Nearest training images.", lower_bound=1, flag_values=FLAGS
+)
+absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.", flag_values=FLAGS)
+
+command_line = CommandLine("gallery", __doc__, FLAGS)
+
+
+def main(argv):
+    command_line.refuse_arguments(argv)
+    if not FLAGS.model_dirs:
+        command_line.fail("--model_dirs=DIR,... is needed: finished runs", USAGE_STATUS)
+    with command_line.errors():
+        check(FLAGS.model_dirs)
+        if pathlib.Path(FLAGS.output).suffix != ".html":
+            raise ValueError(f"--output must end in .html. Received: {FLAGS.output}")
+        write(
+            FLAGS.model_dirs,
+            FLAGS.output,
+            FLAGS.num_queries,
+            FLAGS.num_neighbours,
+            FLAGS.data_dir,
+        )
+
+
+def check(model_dirs):
+    """Raises a ValueError unless all are runs on the same images and classes."""
+    configs = [read_config(model_dir) for model_dir in model_dirs]
+    for name in ("dataset", "label", "validation_fraction"):
+        values = {config[name] for config in configs}
+        if len(values) > 1:
+            raise ValueError(
+                f"--model_dirs must be of runs with one --{name}. Received: "
+                f"{sorted(map(str, values))}"
+            )
+    if len({pathlib.Path(path).name for path in model_dirs}) < len(model_dirs):
+        raise ValueError(
+            "--model_dirs must be folders with different names, by which the page tells "
+            f"them apart. Received: --model_dirs={','.join(model_dirs)}"
+        )
+
+
+def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
+    """Writes the gallery, and says so.
+
+    Args:
+        model_dirs: Paths of finished runs' folders.
+        output: Path of the page.
+        num_queries: Int, test images.
+        num_neighbours: Int, nearest training images of each.
+        data_dir: Folder of TFDS datasets, or None.
+    """
+    import numpy as np
+
+    from deepncm_tf import evaluation, page
+    from deepncm_tf.finished_run import FinishedRun
+
+    found = {}
+    for path in model_dirs:
+        run = FinishedRun(path, data_dir)
+        (images, labels), (queries, truth) = (
+            run.splits[name] for name in ("train", "test")
+        )
+        queries, truth = queries[:num_queries], truth[:num_queries]
+        features = run.embed(queries)
+        similarities, rows = evaluation.nearest(
+            np.asarray(run.model.classifier.unit_features(features)),
+            run.unit_features(images),
+            num_neighbours,
+        )
+        predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
+        found[run.path.resolve().name] = predicted, similarities, rows
+    names = run.class_names
+
+    def neighbours(i, similarities, rows):
+        return [
+            page.Exemplar(
+                images[j], int(j), names[labels[j]], float(s), bool(labels[j] == truth[i])
+            )
+            for s, j in zip(similarities[i], rows[i], strict=True)
+        ]
+
+    retrieved = [
+        page.Retrieved(
+            queries[i],
+            f"test image {i}",
+            names[truth[i]],
+            {
+                model: (names[predicted[i]], neighbours(i, similarities, rows))
+                for model, (predicted, similarities, rows) in found.items()
+            },
+        )
+        for i in range(len(queries))
+    ]
+    facts = {"Dataset": run.config["dataset"], "Models": len(found)}
+    html = page.gallery_page("Nearest training images", facts, retrieved)
+    pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
+    runs.write_atomically(output, lambda where: where.write_text(html, "utf-8"))
+    print(f"{len(retrieved)} queries, {num_neighbours} nearest training images: {output}")
+
+
+if __name__ == "__main__":
+    main(command_line.parse(sys.argv))
