@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test sweep torture lint format clean
+.PHONY: help install demo test slow torture lint format clean
 help:
 	@echo "make install set up .venv"
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
 	@echo "make test    run the tests"
-	@echo "make sweep   train a small grid of runs, undisturbed and killed (minutes)"
+	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
 	@echo "make torture kill runs at more than 50 points (about ten minutes)"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
@@ -23,8 +23,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
-sweep: $(VENV)/installed
-	$(BIN)/python -m pytest -m sweep --numprocesses=0
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow --numprocesses=0
 
 torture: $(VENV)/installed
 	$(BIN)/python tests/support/torture.py

@@ -50,7 +50,10 @@ def patch():
         yield patch
 
 
-@pytest.fixture(scope="module", params=["dnc", "decay", "softmax", "nca"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("decay", "softmax", "nca")]
+
+
+@pytest.fixture(scope="module", params=["dnc", *SLOW])
 def finished(request, patch, tmp_path_factory):
     """Method and folder of a run on pairs of digits."""
     folder = tmp_path_factory.mktemp("runs") / request.param

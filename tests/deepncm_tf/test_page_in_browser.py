@@ -12,10 +12,13 @@ import sample_pages
 
 from deepncm_tf import page_frame
 
-pytestmark = pytest.mark.skipif(
-    browsers.find() is None,
-    reason="needs Chromium or Chrome: on Debian, apt-get install chromium",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        browsers.find() is None,
+        reason="needs Chromium or Chrome: on Debian, apt-get install chromium",
+    ),
+]
 NAMES = sample_pages.HOSTILE
 SHOWN = "[...document.querySelectorAll('article:not([hidden]) h2')].map(h => h.textContent)"
 PLACES = """[...document.querySelectorAll('svg[role=img]')].map(svg => {

@@ -9,7 +9,7 @@ import time
 import pytest
 from sweeping import DEMO, Sweep, needs_parallel, wait_until
 
-pytestmark = [pytest.mark.sweep, needs_parallel]
+pytestmark = [pytest.mark.slow, needs_parallel]
 
 
 def test_killed_and_resumed_sweeps_give_the_same_table(tmp_path, capsys):

@@ -45,6 +45,7 @@ def test_a_sweep_runs_what_is_left_and_prints_the_table(sweep):
 
 
 @needs_parallel
+@pytest.mark.slow
 def test_disturbed_sweeps_end_as_undisturbed_ones(sweep, tmp_path):
     calm = Sweep(tmp_path / "calm")
     assert calm.run("experiments/demo.tsv").returncode == 0
@@ -95,6 +96,7 @@ def test_values_are_not_evaluated(sweep, tmp_path):
 
 
 @needs_parallel
+@pytest.mark.slow
 def test_each_job_has_a_gpu_of_the_callers_list(sweep):
     sweep.seconds = 1.5
     assert sweep.run("experiments/demo.tsv", CUDA_VISIBLE_DEVICES="3,5").returncode == 0
@@ -109,6 +111,7 @@ def test_each_job_has_a_gpu_of_the_callers_list(sweep):
 
 
 @needs_parallel
+@pytest.mark.slow
 def test_two_machines_share_the_work(sweep, sshd):
     sweep.seconds = 1.5
     machines = sweep.folder / "machines"
