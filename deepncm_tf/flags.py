@@ -215,13 +215,20 @@ FLAGS = (
         bool,
         identity=False,
     ),
+    _choice(
+        "augmentation",
+        "standard",
+        ("standard", "snca"),
+        "Crops of padded images, mirrored; or crops of any size, colours and gray.",
+    ),
     Flag(
         "resnet_size",
         int,
         None,
-        "Depth of the ResNet, 6n + 2; by default 32, for digits 8.",
-        "6n + 2 with n >= 1, for example 8, 20, 32 or 56",
-        lambda n: n >= 8 and n % 6 == 2,
+        "Depth of the ResNet, 6n + 2, or 18 or 34 for the wide ones; by default 32, for "
+        "digits 8.",
+        "6n + 2 with n >= 1, for example 8, 20, 32 or 56, or 18 or 34",
+        lambda n: (n >= 8 and n % 6 == 2) or n in (18, 34),
         from_dataset=True,
     ),
     Flag(
@@ -254,6 +261,13 @@ FLAGS = (
         lambda n: n >= 1,
     ),
     _integer("epochs_between_evals", 1, "Epochs from one evaluation to the next."),
+    _choice(
+        "recipe",
+        "official",
+        ("official", "snca"),
+        "Optimizer and schedule: of the official ResNet, or of SNCA on CIFAR (Nesterov; "
+        "drops at 1/4, 1/2 and 3/4).",
+    ),
     Flag(
         "learning_rate",
         float,

@@ -8,6 +8,7 @@ replicas, each of which gets its slice of the same global batch.
 
 import tensorflow as tf
 
+from deepncm_tf import augmentation as snca
 from deepncm_tf import replicas
 
 PADDING = 4
@@ -74,6 +75,16 @@ def epoch_plan(num_samples, seed, epoch, flip):
     return order, offsets, flips if flip else tf.zeros_like(flips)
 
 
+def epoch_draws(num_samples, seed, epoch):
+    """Numbers in [0, 1) for the augmentation of an epoch: float32 `(n, 10)`.
+
+    Args:
+        num_samples, seed, epoch: As for `epoch_plan`.
+    """
+    seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=4)
+    return tf.random.stateless_uniform((num_samples, snca.DRAWS), seeds[3])
+
+
 def training_dataset(
     images,
     labels,
@@ -83,6 +94,7 @@ def training_dataset(
     initial_epoch=0,
     initial_batch=0,
     flip=True,
+    augmentation="standard",
 ):
     """Shuffled, augmented and standardized batches of all epochs, one after the other.
 
@@ -95,6 +107,8 @@ def training_dataset(
         initial_epoch: Int, the epoch to begin with, counted from 0.
         initial_batch: Int, the batch of that epoch to begin with, counted from 0.
         flip: Bool, whether images may be mirrored.
+        augmentation: `"standard"`, crops of padded images; or `"snca"`, see
+            `augmentation.augment`.
 
     Returns:
         Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
@@ -105,12 +119,16 @@ def training_dataset(
 
     def epoch_dataset(epoch, shares):
         order, offsets, flips = epoch_plan(num_samples, seed, epoch, flip)
+        if augmentation == "snca":
+            draws = epoch_draws(num_samples, seed, epoch)
 
         def batch(rows):
             index = tf.gather(order, rows)
-            image = augment(
-                tf.gather(images, index), tf.gather(offsets, rows), tf.gather(flips, rows)
-            )
+            image = tf.gather(images, index)
+            if augmentation == "snca":
+                image = snca.augment(image, tf.gather(draws, rows), flip)
+            else:
+                image = augment(image, tf.gather(offsets, rows), tf.gather(flips, rows))
             return {"image": standardize(image), "index": index}, tf.gather(labels, index)
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)

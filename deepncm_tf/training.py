@@ -118,10 +118,14 @@ def _train(config, folder, splits, stop):
     batch_size = config["batch_size"]
     steps = pipeline.steps_per_epoch(len(train[1]), batch_size)
     total_steps = config["train_epochs"] * steps
-    schedule = recipe.learning_rate_schedule(config["learning_rate"], total_steps)
+    schedule = recipe.learning_rate_schedule(
+        config["learning_rate"], total_steps, config["recipe"]
+    )
     model = build_model(config, train[1])
     model.compile(
-        keras.optimizers.SGD(schedule, momentum=recipe.MOMENTUM),
+        keras.optimizers.SGD(
+            schedule, momentum=recipe.MOMENTUM, nesterov=config["recipe"] == "snca"
+        ),
         metrics=["accuracy"],
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
@@ -192,6 +196,7 @@ def _fit(config, model, train, steps, max_steps, progress, callbacks):
             initial_epoch=epoch,
             initial_batch=progress.batches,
             flip=datasets.DATASETS[config["dataset"]].flip,
+            augmentation=config["augmentation"],
         )
         try:
             model.fit(

@@ -22,12 +22,23 @@ DROP_EPOCHS = (100, 150, 200)
 RATES = (1.0, 0.1, 0.01, 0.001)
 
 
-def learning_rate_schedule(initial_learning_rate, total_steps):
-    """Piecewise constant schedule of the official recipe, as fractions of the run.
+# Those of SNCA on CIFAR: after 50, 100 and 150 of 200 epochs.
+SNCA_TRAIN_EPOCHS = 200
+SNCA_DROP_EPOCHS = (50, 100, 150)
+RECIPES = {
+    "official": (TRAIN_EPOCHS, DROP_EPOCHS),
+    "snca": (SNCA_TRAIN_EPOCHS, SNCA_DROP_EPOCHS),
+}
+
+
+def learning_rate_schedule(initial_learning_rate, total_steps, recipe="official"):
+    """Piecewise constant schedule of a recipe, as fractions of the run.
 
     Args:
-        initial_learning_rate: Float, the rate of the first 2/5 of the run.
+        initial_learning_rate: Float, the rate of the first part of the run.
         total_steps: Int, optimizer steps in the whole run.
+        recipe: `"official"`, with drops to a tenth after 2/5, 3/5 and 4/5 of the run; or
+            `"snca"`, after 1/4, 1/2 and 3/4.
 
     Returns:
         A `keras.optimizers.schedules.PiecewiseConstantDecay`. As in the official code,
@@ -41,8 +52,9 @@ def learning_rate_schedule(initial_learning_rate, total_steps):
             "`total_steps` must be a positive number of optimizer steps. "
             f"Received: total_steps={total_steps}"
         )
+    epochs, drops = RECIPES[recipe]
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        boundaries=[total_steps * epoch // TRAIN_EPOCHS for epoch in DROP_EPOCHS],
+        boundaries=[total_steps * epoch // epochs for epoch in drops],
         values=[initial_learning_rate * rate for rate in RATES],
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet-(6n+2) for 32x32 images, as in the official TensorFlow models."""
+"""ResNets for 32x32 images: 6n + 2, as in the official TensorFlow models, and ResNet-18."""
 
 import keras
 from keras import layers
@@ -7,8 +7,11 @@ from keras import layers
 from official_resnet import recipe
 from official_resnet.normalization import BatchNormalization, _num_replicas
 
-# The three stages: (filters, stride of the first block).
+# Stages: (filters, stride of the first block).
 STAGES = ((16, 1), (32, 2), (64, 2))
+WIDE_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
+# Blocks in the stages of ImageNet's networks, here with the stem of CIFAR's.
+WIDE_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 VERSIONS = (1, 2)
 
 
@@ -40,7 +43,9 @@ def cifar_resnet(
     than one replica.
 
     Args:
-        depth: Int, 6n + 2 with n >= 1 blocks in each of the three stages: 8, 14, 20, 32...
+        depth: Int, 6n + 2 with n >= 1 blocks in each of the three stages: 8, 14, 20, 32...;
+            or 18 or 34 for the wide networks of four stages, of which version 1 has no
+            projection in the first stage, as in torchvision.
         version: 1 (the original, normalization after each convolution) or 2
             (pre-activation).
         input_shape: Shape of one image, `(height, width, channels)`.
@@ -49,20 +54,16 @@ def cifar_resnet(
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to
-        features `(batch, 64)`.
+        features `(batch, 64)`, or `(batch, 512)` of the wide ones.
 
     Raises:
-        ValueError: If `depth` is not 6n + 2 or `version` is not 1 or 2.
+        ValueError: If `depth` is not among these or `version` is not 1 or 2.
 
     Reference:
         - [He et al., 2015](https://arxiv.org/abs/1512.03385), section 4.2 (version 1)
         - [He et al., 2016](https://arxiv.org/abs/1603.05027) (version 2)
     """
-    if depth < 8 or depth % 6 != 2:
-        raise ValueError(
-            "`depth` must be 6n + 2 with n >= 1, for example 8, 20, 32 or 56. "
-            f"Received: depth={depth}"
-        )
+    stages = stages_of(depth)
     if version not in VERSIONS:
         raise ValueError(f"`version` must be 1 or 2. Received: version={version}")
 
@@ -75,13 +76,36 @@ def cifar_resnet(
         return layers.ReLU()(x) if relu else x
 
     image = keras.Input(input_shape, name="image")
-    x = convolution(image, filters=STAGES[0][0], kernel_size=3)
-    for filters, stride in STAGES:
-        for index in range((depth - 2) // 6):
-            first = index == 0
-            x = block(x, filters, stride if first else 1, first, version, normalize)
-    features = layers.GlobalAveragePooling2D(name="features")(normalize(x))
+    x = convolution(image, filters=stages[0][0], kernel_size=3)
+    if depth in WIDE_BLOCKS and version == 1:
+        x = normalize(x)
+    for filters, stride, blocks in stages:
+        for index in range(blocks):
+            project = index == 0
+            if depth in WIDE_BLOCKS and version == 1:
+                project = project and stride > 1
+            x = block(x, filters, stride if index == 0 else 1, project, version, normalize)
+    if depth not in WIDE_BLOCKS or version == 2:
+        x = normalize(x)
+    features = layers.GlobalAveragePooling2D(name="features")(x)
     return keras.Model(image, features, name=name or f"resnet{depth}_v{version}")
+
+
+def stages_of(depth):
+    """Stages of a depth: a list of (filters, stride of the first block, blocks).
+
+    Raises:
+        ValueError: If there is no such depth.
+    """
+    if depth in WIDE_BLOCKS:
+        pairs = zip(WIDE_STAGES, WIDE_BLOCKS[depth], strict=True)
+        return [(*stage, blocks) for stage, blocks in pairs]
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(
+            "`depth` must be 6n + 2 with n >= 1, for example 8, 20, 32 or 56, or 18 or 34. "
+            f"Received: depth={depth}"
+        )
+    return [(*stage, (depth - 2) // 6) for stage in STAGES]
 
 
 def block(x, filters, stride, project, version, normalize):

@@ -64,6 +64,8 @@ def test_digits_have_their_own_defaults():
         ({"train_epochs": -1}, "--train_epochs must be an integer >= 1"),
         ({"max_train_steps": 0}, "--max_train_steps must be an integer >= 1"),
         ({"epochs_between_evals": 0}, "--epochs_between_evals must be an integer >= 1"),
+        ({"augmentation": "more"}, "--augmentation must be one of standard, snca"),
+        ({"recipe": "adam"}, "--recipe must be one of official, snca"),
         ({"learning_rate": 0.0}, "--learning_rate must be a positive number"),
         ({"learning_rate": float("inf")}, "--learning_rate must be a positive number"),
         ({"weight_decay": -1.0}, "--weight_decay must be a number >= 0"),

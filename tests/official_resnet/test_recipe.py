@@ -36,3 +36,9 @@ def test_no_steps():
 def test_optimizer():
     assert float(optimizer(0.2).learning_rate) == pytest.approx(0.2)
     assert optimizer(0.2, total_steps=10).momentum == 0.9
+
+
+def test_the_recipe_of_snca_drops_at_each_quarter():
+    schedule = learning_rate_schedule(0.1, 1000, recipe="snca")
+    assert schedule.boundaries == [250, 500, 750]
+    assert schedule.values == pytest.approx([0.1, 0.01, 0.001, 0.0001])

@@ -15,6 +15,9 @@ PARAMETERS = {
     (20, 2): 273_264,
     (32, 2): 468_592,
     (56, 2): 859_248,
+    (18, 1): 11_178_432,
+    (18, 2): 11_178_944,
+    (34, 1): 21_294_016,
 }
 
 
@@ -22,7 +25,7 @@ PARAMETERS = {
 def test_parameters(depth, version):
     model = cifar_resnet(depth, version)
     assert model.count_params() == PARAMETERS[depth, version]
-    assert model.output_shape == (None, 64)
+    assert model.output_shape == (None, 512 if depth in (18, 34) else 64)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -98,3 +101,14 @@ def test_recipe_defaults():
     assert recipe.BATCH_SIZE == 128
     assert recipe.TRAIN_EPOCHS == 250
     assert (recipe.MOMENTUM, recipe.WEIGHT_DECAY, recipe.GRADIENT_CLIP) == (0.9, 2e-4, 1.0)
+
+
+def test_wide_networks_are_those_of_torchvision_with_a_small_stem():
+    model = cifar_resnet(18, version=1)
+    # torchvision's ResNet-18 with a 3x3 stem has 11,173,962 parameters, 512 x 10 + 10 of
+    # them in its classifier for ten classes.
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == 11_173_962 - 5_130
+    convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    assert [x.filters for x in convolutions if x.kernel_size == (1, 1)] == [128, 256, 512]
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    assert np.isfinite(keras.ops.convert_to_numpy(model(images))).all()
