@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sub-centroids: a class is a few centres, which clustering finds and momentum moves."""
 
+import collections
 import functools
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 from deepncm_tf import centroids, clustering, replicas
@@ -148,8 +148,9 @@ class SubCentroids(Classifier):
     def data_arguments(cls, arguments, labels):
         if arguments.get("num_sub_centroids") != "auto":
             return arguments
-        counts = np.bincount(labels, minlength=arguments["num_classes"])
-        return {**arguments, "num_sub_centroids": centroids.sizes_by_count(counts.tolist())}
+        found = collections.Counter(int(label) for label in labels)
+        counts = [found[c] for c in range(arguments["num_classes"])]
+        return {**arguments, "num_sub_centroids": centroids.sizes_by_count(counts)}
 
     def _sizes_list(self):
         sizes = self.num_sub_centroids
