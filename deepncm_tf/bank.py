@@ -7,8 +7,10 @@ from keras import ops
 
 from deepncm_tf import replicas
 
-CHUNK = 16_384  # rows of the bank whose similarities are alive at once
+CHUNK = 8192  # rows of the bank whose similarities are alive at once
 LOWEST = -1e30  # below every similarity, and finite, so that differences are
+SMALLEST_SUM = 1e-25  # of exponentials, of which none that matters has vanished
+LARGEST_EXPONENT = 60.0
 
 
 def class_log_sums(
@@ -17,8 +19,9 @@ def class_log_sums(
     """log of the sum of exp(x . v_j / T) over the rows j of each class.
 
     No array of batch x rows is larger than a chunk's, in the gradient neither: it computes
-    the similarities again. Sums are relative to the largest term of each sample and class,
-    so that nothing overflows or vanishes at any temperature.
+    the similarities again. Where a plain sum of exponentials would overflow or vanish, it
+    is taken relative to the largest term of each sample and class, at more than twice the
+    cost: numbers are right at any temperature.
 
     Args:
         features: `(batch, d)`; the gradient flows to them alone.
@@ -37,24 +40,31 @@ def class_log_sums(
         - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
           Analysis", ECCV 2018, Eqs. 1-2.
     """
-    chunks = Chunks(bank, labels, num_classes, min(chunk, bank.shape[0]), index)
+    rows = Rows(bank, labels, num_classes, min(chunk, bank.shape[0]), index)
 
     @ops.custom_gradient
     def log_sums(features):
         scaled = ops.transpose(features) / temperature  # (d, batch)
-        result = _forward(scaled, chunks)
+        total = rows.reduce(scaled, _plain_sums, rows.zeros(scaled))
+        total, is_plain = _checked(total, rows)
+        result = ops.cond(
+            is_plain, lambda: _log(total), lambda: _log(*_largest_and_sums(scaled, rows))
+        )
+        result = ops.transpose(result[:num_classes])
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            return _backward(scaled, chunks, result, upstream) / temperature
+            return _gradient(scaled, rows, result, upstream, is_plain) / temperature
 
         return result, gradient
 
     return log_sums(features)
 
 
-class Chunks:
-    """The rows of a bank, some at a time.
+class Rows:
+    """The rows of a bank, some at a time; the batch's own rows by themselves, at the end.
+
+    Those are few, so that leaving a sample's own row out costs no pass over all of them.
 
     Args:
         bank, labels, num_classes, index: As in `class_log_sums`.
@@ -63,65 +73,129 @@ class Chunks:
 
     def __init__(self, bank, labels, num_classes, size, index):
         self.bank = bank
-        self.labels = labels
         self.num_classes = num_classes
         self.size = size
         self.index = index
         self.number = -(-bank.shape[0] // size)
+        labels = ops.convert_to_tensor(labels)
+        self.classes = ops.where(labels >= 0, labels, num_classes)
+        if index is not None:
+            places = ops.maximum(index, 0)
+            is_own = ops.segment_sum(
+                ops.cast(index >= 0, "int32"), places, num_segments=bank.shape[0]
+            )
+            own = ops.take(self.classes, places, axis=0)
+            counts_once = ops.logical_and(index >= 0, is_first(index))
+            self.own_classes = ops.where(counts_once, own, num_classes)
+            self.own_rows = replicas.read_rows(bank, places)
+            self.classes = ops.where(is_own > 0, num_classes, self.classes)
 
-    def similarities(self, number, scaled):
-        """Those of a chunk: rows `(size, d)`, classes `(size,)`, `(size, batch)`.
+    def zeros(self, scaled):
+        return ops.zeros((self.num_classes + 1, ops.shape(scaled)[1]), scaled.dtype)
 
-        Rows that take no part have the class `num_classes`.
-        """
-        # The last chunk begins early, and leaves out what was there before.
-        start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
-        places = start + ops.arange(self.size, dtype="int32")
-        rows = replicas.read_rows(self.bank, places)
-        classes = replicas.read_rows(self.labels, places)
-        takes_part = ops.logical_and(classes >= 0, places >= number * self.size)
-        classes = ops.where(takes_part, classes, self.num_classes)
-        similarities = ops.matmul(ops.cast(rows, scaled.dtype), scaled)
+    def counts(self):
+        """Number of rows of each class that take part: `(C + 1, 1)` or `(C + 1, batch)`."""
+        segments = self.num_classes + 1
+        ones = ops.ones_like(self.classes)[:, None]
+        counts = ops.segment_sum(ones, self.classes, num_segments=segments)
         if self.index is not None:
-            own = places[:, None] == self.index[None]
-            similarities = ops.where(own, -math.inf, similarities)
-        return rows, classes, similarities
+            others = ops.cast(self.index[:, None] != self.index[None], "int32")
+            counts += ops.segment_sum(others, self.own_classes, num_segments=segments)
+        return counts
+
+    def reduce(self, scaled, function, carry):
+        """Puts `function(carry, rows, classes, similarities)` to each chunk in turn.
+
+        Similarities are `(size, batch)`; rows that take no part have the class C.
+        """
+
+        def body(number, carry):
+            # The last chunk begins early, and leaves out what was there before.
+            start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
+            places = start + ops.arange(self.size, dtype="int32")
+            rows = ops.cast(replicas.read_rows(self.bank, places), scaled.dtype)
+            classes = ops.take(self.classes, places, axis=0)
+            classes = ops.where(places >= number * self.size, classes, self.num_classes)
+            return function(carry, rows, classes, ops.matmul(rows, scaled))
+
+        carry = ops.fori_loop(0, self.number, body, carry)
+        if self.index is None:
+            return carry
+        rows = ops.cast(self.own_rows, scaled.dtype)
+        similarities = ops.matmul(rows, scaled)
+        is_own = self.index[:, None] == self.index[None]
+        similarities = ops.where(is_own, -math.inf, similarities)
+        return function(carry, rows, self.own_classes, similarities)
 
 
-def _forward(scaled, chunks):
-    segments = chunks.num_classes + 1
-    shape = (segments, ops.shape(scaled)[1])
+def is_first(index):
+    """Which samples have no earlier one with their index."""
+    places = ops.arange(ops.shape(index)[0], dtype="int32")
+    earlier = ops.logical_and(index[:, None] == index[None], places[:, None] > places[None])
+    return ops.logical_not(ops.any(earlier, axis=1))
 
-    def body(number, carry):
-        largest, total = carry
-        _, classes, similarities = chunks.similarities(number, scaled)
+
+def _plain_sums(total, rows, classes, similarities):
+    return total + ops.segment_sum(
+        ops.exp(similarities), classes, num_segments=total.shape[0]
+    )
+
+
+def _checked(total, rows):
+    """The sums, and whether none of them has overflowed or lost what matters."""
+    there = rows.counts() > 0
+    right = ops.logical_or(total > SMALLEST_SUM, ops.logical_not(there))
+    right = ops.all(ops.logical_and(right, ops.isfinite(total)))
+    return ops.where(there, total, 0.0), right
+
+
+def _largest_and_sums(scaled, rows):
+    """Sums relative to their largest terms, and the logarithms of those."""
+
+    def add(carry, _, classes, similarities):
+        total, largest = carry
+        segments = largest.shape[0]
         here = ops.segment_max(similarities, classes, num_segments=segments)
         new = ops.maximum(largest, here)
         shift = ops.where(new > LOWEST, new, 0.0)
         terms = ops.exp(similarities - ops.take(shift, classes, axis=0))
         total = total * ops.exp(ops.maximum(largest, LOWEST) - shift)
-        total += ops.segment_sum(terms, classes, num_segments=segments)
-        return new, total
+        return total + ops.segment_sum(terms, classes, num_segments=segments), new
 
-    start = ops.full(shape, LOWEST, dtype=scaled.dtype), ops.zeros(shape, scaled.dtype)
-    largest, total = ops.fori_loop(0, chunks.number, body, start)
-    result = ops.where(total > 0, largest + ops.log(total), -math.inf)
-    return ops.transpose(result[: chunks.num_classes])
+    zeros = rows.zeros(scaled)
+    return rows.reduce(scaled, add, (zeros, zeros + LOWEST))
 
 
-def _backward(scaled, chunks, result, upstream):
+def _log(total, largest=0.0):
+    return ops.where(total > 0, largest + ops.log(total), -math.inf)
+
+
+def _gradient(scaled, rows, result, upstream, is_plain):
+    """Sum over rows of upstream_c * exp(similarity - result_c) * row: `(batch, d)`."""
     there = ops.isfinite(result)
     padding = [[0, 1], [0, 0]]  # for rows that take no part
     shift = ops.pad(ops.transpose(ops.where(there, result, 0.0)), padding)
     weights = ops.pad(ops.transpose(ops.where(there, upstream, 0.0)), padding)
+    is_plain = ops.logical_and(is_plain, ops.all(ops.abs(shift) < LARGEST_EXPONENT))
+    zeros = ops.zeros((ops.shape(scaled)[1], scaled.shape[0]), scaled.dtype)
 
-    def body(number, total):
-        rows, classes, similarities = chunks.similarities(number, scaled)
-        weighted = ops.take(weights, classes, axis=0)
-        # Rows without weight may lie far above the shift of 0.
-        exponents = similarities - ops.take(shift, classes, axis=0)
-        terms = weighted * ops.exp(ops.where(weighted == 0, 0.0, exponents))
-        return total + ops.matmul(ops.transpose(terms), ops.cast(rows, scaled.dtype))
+    def plain():
+        factors = weights * ops.exp(-shift)
 
-    start = ops.zeros((ops.shape(scaled)[1], scaled.shape[0]), scaled.dtype)
-    return ops.fori_loop(0, chunks.number, body, start)
+        def add(total, own_rows, classes, similarities):
+            terms = ops.take(factors, classes, axis=0) * ops.exp(similarities)
+            return total + ops.matmul(ops.transpose(terms), own_rows)
+
+        return rows.reduce(scaled, add, zeros)
+
+    def relative():
+        def add(total, own_rows, classes, similarities):
+            weighted = ops.take(weights, classes, axis=0)
+            # Rows without weight may lie far above the shift of 0.
+            exponents = similarities - ops.take(shift, classes, axis=0)
+            terms = weighted * ops.exp(ops.where(weighted == 0, 0.0, exponents))
+            return total + ops.matmul(ops.transpose(terms), own_rows)
+
+        return rows.reduce(scaled, add, zeros)
+
+    return ops.cond(is_plain, plain, relative)

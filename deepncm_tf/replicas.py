@@ -99,7 +99,7 @@ def write_rows(variable, rows, values, keep):
     chosen = ops.argmax(keep)
     some = ops.take(keep, chosen, axis=0)
     row = ops.where(some, ops.take(rows, chosen, axis=0), 0)
-    old = ops.take(ops.convert_to_tensor(variable), row, axis=0)
+    old = read_rows(variable, ops.reshape(row, (1,)))[0]
     value = ops.where(some, ops.take(values, chosen, axis=0), old)
     rows = ops.where(keep, rows, row)
     wide = ops.reshape(keep, (-1,) + (1,) * (len(values.shape) - 1))
