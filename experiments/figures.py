@@ -30,7 +30,7 @@ def overview(runs, published, curves=None):
         curves: Dictionary as from `published.read_curves`, drawn behind; their epochs are
             stretched or shrunk to the length of the runs.
     """
-    figure, axes = _panels(2, 3, (13, 7.5))
+    figure, axes = _panels(2, 3, (13, 9.5), sharey="row")
     for row, dataset in zip(axes, ("cifar10", "cifar100"), strict=True):
         for axis, methods in zip(row, PANELS, strict=True):
             chosen = [
@@ -61,13 +61,18 @@ def _overview_panel(axis, runs, published, curves):
             accuracies,
             color=colors[where[1:3]],
             linestyle="-" if where[3] >= 0.1 else "--",
-            label=f"{_label(run)}: {_percent(run['final_test_accuracy'])} final, "
-            f"{_percent(run['best_test_accuracy'])} best",
+            label=f"{_label(run)}: {_percent(run['final_test_accuracy'])} "
+            f"({_percent(run['best_test_accuracy'])})",
         )
     handles, _ = axis.get_legend_handles_labels()
     handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="published, final"))
-    axis.legend(handles=handles, fontsize=6.5, loc="lower right")
     axis.set_xlabel("epoch")
+    # Below: eight curves leave no room inside.
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
+    title = "test accuracy in %: final (best)"
+    axis.legend(
+        handles=handles, fontsize=6.5, ncols=2, title=title, title_fontsize=6.5, **place
+    )
     axis.set_ylabel("test accuracy")
 
 
@@ -196,9 +201,9 @@ def save(figure, name, folder):
     return paths
 
 
-def _panels(rows, columns, size):
+def _panels(rows, columns, size, **kwargs):
     figure = Figure(figsize=size, dpi=110, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
     for axis in axes.flat:
         axis.grid(True, color="0.93")
         axis.set_axisbelow(True)
