@@ -138,7 +138,7 @@ def test_status_and_dry_run_start_nothing(sweep):
     status = sweep.run(PAPER_32, "--status", "--only", "dataset==cifar100")
     assert status.returncode == 0
     assert "12 runs: 0 done, 0 running, 0 failed, 12 left" in status.stdout
-    assert f"tensorboard --logdir {sweep.runs}" in status.stdout
+    assert f"tensorboard --logdir '{sweep.runs}'" in status.stdout
     dry = sweep.run("experiments/demo.tsv", "--dry-run")
     assert dry.returncode == 0
     assert len(dry.stdout.splitlines()) == 6

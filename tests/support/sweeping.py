@@ -46,7 +46,7 @@ class Sweep:
         self.fake = fake
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.runs = folder / "runs"
+        self.runs = folder / "the runs"  # a path that needs quoting
         self.seconds = 0.2
 
     def command(self, arguments, changes):
