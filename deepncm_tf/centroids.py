@@ -63,7 +63,9 @@ def take_first(sub_centroids, features, labels, places):
     return ops.where(number > 0, taken, sub_centroids)
 
 
-def move(sub_centroids, samples, features, assigned, counted, momentum, where=None):
+def move(
+    sub_centroids, squares, samples, features, assigned, counted, momentum, where=None
+):
     """Moves each sub-centroid towards its samples.
 
     With p a sub-centroid and s the sum of its samples, of lengths |p| and |s|,
@@ -74,6 +76,7 @@ def move(sub_centroids, samples, features, assigned, counted, momentum, where=No
 
     Args:
         sub_centroids: `(num_classes, K, d)`, of any length.
+        squares: `(num_classes, K)`, their squared lengths.
         samples: `clustering.Flat` or `clustering.ByClass`, the layout.
         features: `(n, d)` or `(num_classes, m, d)`, of unit length.
         assigned: `(n,)` or `(num_classes, m)` integers in [0, K).
@@ -94,7 +97,6 @@ def move(sub_centroids, samples, features, assigned, counted, momentum, where=No
         * (counted[..., None])
     )
     sums, counts = samples.sums_of_clusters(features, assigned, counted)
-    squares = ops.sum(ops.square(sub_centroids), axis=-1)
     past = momentum * inverse_root(squares)
     squares_of_sums = ops.sum(ops.square(sums), axis=-1)
     new = (1.0 - momentum) * inverse_root(squares_of_sums)

@@ -207,19 +207,22 @@ def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
     return assigned
 
 
-def cosines(samples, features, sub_centroids):
+def cosines(samples, features, sub_centroids, squares=None):
     """Cosine of each sample with the sub-centroids of its class.
 
     Args:
         samples: `Flat` or `ByClass`, the layout.
         features: `(n, d)` or `(num_classes, m, d)`, of unit length.
         sub_centroids: `(num_classes, K, d)`, of any length.
+        squares: `(num_classes, K)`, their squared lengths where the caller has them.
 
     Returns:
         `(n, K)` or `(num_classes, m, K)`.
     """
-    inverse = inverse_root(ops.sum(ops.square(sub_centroids), axis=-1))
-    return samples.similarities(features, sub_centroids) * samples.spread(inverse)
+    if squares is None:
+        squares = ops.sum(ops.square(sub_centroids), axis=-1)
+    inverse = samples.spread(inverse_root(squares))
+    return samples.similarities(features, sub_centroids) * inverse
 
 
 def unit(vectors):

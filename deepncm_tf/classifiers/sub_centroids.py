@@ -286,9 +286,10 @@ class SubCentroids(Classifier):
             self._memory.write(units, labels, correct, takes_part)
             units, counted, there = self._memory.read(units.dtype)
             samples = clustering.ByClass(there)
-        assigned = self._assign(samples, units, old)
+        squares = ops.sum(ops.square(old), axis=-1)
+        assigned = self._assign(samples, units, old, squares)
         new, counts = centroids.move(
-            old, samples, units, assigned, counted, self.momentum, where
+            old, squares, samples, units, assigned, counted, self.momentum, where
         )
         if self.revive_after is not None:
             idle = ops.copy(self.idle)
@@ -334,11 +335,11 @@ class SubCentroids(Classifier):
     def _if(where, value, variable):
         return value if where is None else ops.where(where, value, ops.copy(variable))
 
-    def _assign(self, samples, units, sub_centroids):
+    def _assign(self, samples, units, sub_centroids, squares):
         iterations = self.sinkhorn_iterations
         if self.clustering == "kmeans":
             return clustering.kmeans(samples, units, sub_centroids, iterations, self._sizes)
-        near = clustering.cosines(samples, units, sub_centroids)
+        near = clustering.cosines(samples, units, sub_centroids, squares)
         return clustering.assign(
             samples, near, self.sinkhorn_epsilon, iterations, self._sizes
         )
