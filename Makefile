@@ -24,7 +24,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m slow --numprocesses=0
+	$(BIN)/python -m pytest -m slow
 
 torture: $(VENV)/installed
 	$(BIN)/python tests/support/torture.py

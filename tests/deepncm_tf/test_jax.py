@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_classifiers_on_jax():
     pytest.importorskip("jax")
     folder = pathlib.Path(__file__).parent / "classifiers"

@@ -97,7 +97,10 @@ def test_three_epochs_in_float64(method, num_replicas):
     assert_copies_are_equal(many)
 
 
-@pytest.mark.parametrize(("n", "num_replicas"), [(16, 2), (17, 2), (17, 4)])
+@pytest.mark.parametrize(
+    ("n", "num_replicas"),
+    [(16, 2), (17, 2), pytest.param(17, 4, marks=pytest.mark.slow)],
+)
 def test_whole_batches_and_empty_replicas(n, num_replicas):
     """16 samples are two whole batches; the 17th alone leaves replicas without any."""
     one, history = train("MeanCondensation", 1, n=n)
@@ -108,6 +111,7 @@ def test_whole_batches_and_empty_replicas(n, num_replicas):
     assert_copies_are_equal(many)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "num_replicas"), [*((method, 2) for method in METHODS), ("DecayMean", 4)]
 )

@@ -127,6 +127,7 @@ def test_three_workers_equal_one_process(tmp_path, one_process):
     }
 
 
+@pytest.mark.slow
 def test_workers_under_slurm(tmp_path, one_process):
     weights = job(tmp_path, 2, described=slurm)
     assert_same_as(one_process, weights, tmp_path)
