@@ -11,6 +11,8 @@ import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
 
+from deepncm_tf.embedding import unpack_inputs
+
 CLASSES_SHOWN = 4  # the predicted one and the next three, as in the paper's figure 6
 
 
@@ -77,6 +79,58 @@ def find_exemplars(classifier, features, labels, images, index=None):
         index=np.where(chosen >= 0, index[chosen], -1),
         features=(features[chosen] * known).astype("float32"),
     )
+
+
+def anchor(model, x, y=None, images=None, **kwargs):
+    """Puts each sub-centroid of a model on the nearest training image of its class.
+
+    Args:
+        model: A `DeepNCM` whose classifier is a `SubCentroids`.
+        x: Array of images, as for `predict`; or a dataset of (images, labels), where
+            images may be `{"image": images, "index": index}`.
+        y: `(n,)` integers, the classes of images in an array.
+        images: Array to keep the exemplars' pictures from; by default `x`.
+        **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
+
+    Returns:
+        `Exemplars`: distinct images, with their features and their places in the training
+        set (in the array or the dataset, where it gives no index).
+
+    Raises:
+        ValueError: If the classifier has no sub-centroids.
+
+    Reference:
+        - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+          2023, Table 4.
+    """
+    if not hasattr(model.classifier, "anchor"):
+        raise ValueError(
+            "`anchor` needs a classifier with sub-centroids, SubCentroids; for others see "
+            "deepncm_tf.explanation.find_exemplars. Received: classifier="
+            f"{model.classifier!r}"
+        )
+    index = None
+    if y is None:
+        x, y, index = _collect(x)
+    model.exemplars = find_exemplars(
+        model.classifier,
+        model.embed(x, **kwargs),
+        y,
+        x if images is None else images,
+        index,
+    )
+    model.classifier.anchor(model.exemplars)
+    return model.exemplars
+
+
+def _collect(dataset):
+    """Images, labels and index (or None) of a dataset, as arrays."""
+    parts = []
+    for inputs, labels, *_ in dataset:
+        image, index = unpack_inputs(inputs)
+        parts.append([np.asarray(a) for a in (image, labels, index) if a is not None])
+    images, labels, *index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return images, labels, index[0] if index else None
 
 
 def compare(classifier, features, exemplars):

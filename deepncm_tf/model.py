@@ -258,41 +258,15 @@ class DeepNCM(ExactModel):
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
 
-    def anchor(self, x, y, images=None, **kwargs):
+    def anchor(self, x, y=None, images=None, **kwargs):
         """Puts each sub-centroid on the nearest training image of its class.
 
-        The exemplars, distinct images with their features and their places in the
-        training set, are then the attribute `exemplars`, which `save` keeps.
-
-        Args:
-            x: Array of images, as for `predict`.
-            y: `(n,)` integers, their classes.
-            images: Array to keep the exemplars' pictures from; by default `x`.
-            **kwargs: Those of `embed`, such as `batch_size`.
-
-        Returns:
-            `explanation.Exemplars`.
-
-        Raises:
-            ValueError: If the classifier has no sub-centroids.
-
-        Reference:
-            - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
-              2023, Table 4.
+        The exemplars are then the attribute `exemplars`, which `save` keeps; see
+        `explanation.anchor` for arguments and what is returned.
         """
-        if not hasattr(self.classifier, "anchor"):
-            raise ValueError(
-                "`anchor` needs a classifier with sub-centroids, SubCentroids; for others "
-                "see deepncm_tf.explanation.find_exemplars. Received: classifier="
-                f"{self.classifier!r}"
-            )
         from deepncm_tf import explanation
 
-        images = x if images is None else images
-        features = self.embed(x, **kwargs)
-        self.exemplars = explanation.find_exemplars(self.classifier, features, y, images)
-        self.classifier.anchor(self.exemplars)
-        return self.exemplars
+        return explanation.anchor(self, x, y, images, **kwargs)
 
     def save_assets(self, folder):
         """Called by `save`: keeps the exemplars."""

@@ -143,13 +143,23 @@ def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
     np.testing.assert_allclose(
         to_numpy(model.classifier.unit_sub_centroids()), to_numpy(units), atol=1e-5
     )
+    dataset = [
+        (
+            {"image": images[i : i + 7], "index": np.arange(i, min(i + 7, 30)) + 5},
+            labels[i : i + 7],
+        )
+        for i in range(0, 30, 7)
+    ]
+    again = model.anchor(dataset, verbose=0)  # they are already there
+    np.testing.assert_array_equal(again.index, exemplars.index + 5)
+    model.anchor([(x["image"], y) for x, y in dataset], verbose=0)
     logits = model.predict(images, verbose=0)
     near = explanation.compare(model.classifier, model.embed(images, verbose=0), exemplars)
     np.testing.assert_array_equal(logits.argmax(-1), near.max(-1).argmax(-1))
 
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.exemplars.index, exemplars.index)
+    np.testing.assert_array_equal(loaded.exemplars.index, model.exemplars.index)
     np.testing.assert_array_equal(loaded.exemplars.images, exemplars.images)
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), logits)
 
