@@ -5,6 +5,7 @@ Nothing here imports Keras or TensorFlow, so that `--help` and bad flags answer 
 """
 
 import dataclasses
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from absl import flags
 from deepncm_tf.datasets import DATASETS
 
 METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
+ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")
+LONGEST_NAME = 180  # characters; a log's name has some more, and the usual limit is 255
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
@@ -457,12 +460,16 @@ def run_name(config):
     """
     recipe = DATASETS[config["dataset"]]
     parts = [config["dataset"], config["ncm"]]
-    always = ("learning_rate", "seed")
     for name, value in identity(config).items():
         flag = TABLE[name]
         default = getattr(recipe, name) if flag.from_dataset else flag.default
         if name in ("dataset", "ncm"):
             continue
-        if flag.method or name in always or value != default:
+        if name in ALWAYS_NAMED or value != default:
             parts.append(f"{name}={value}")
-    return "_".join(parts)
+    whole = "_".join(parts)
+    # Seed and learning rate stand at the end: a digest of all of it keeps names apart.
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return f"{whole[: LONGEST_NAME - len(digest) - 1]}_{digest}"

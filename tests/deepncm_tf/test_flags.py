@@ -143,6 +143,28 @@ def test_run_names():
     assert config["model_dir"].endswith(flags.run_name(config))
 
 
+def test_long_run_names_are_cut_and_stay_apart():
+    values = {
+        "ncm": "dnc",
+        "centroid_momentum": 0.9,
+        "memory_batches": 10,
+        "clustering": "kmeans",
+        "sinkhorn_iterations": 5,
+        "sub_centroid_initializer": "samples",
+        "logit_norm": "0.07",
+        "feature_norm": "none",
+        "embedding_dim": 100,
+        "weight_decay": 0.0005,
+    }
+    names = [
+        flags.run_name(flags.resolve({**values, "seed": seed, "dataset": dataset}))
+        for seed in (0, 1)
+        for dataset in ("cifar10", "cifar100")
+    ]
+    assert len(set(names)) == 4
+    assert all(len(name) <= 180 for name in names)
+
+
 def test_identity_is_what_changes_the_result():
     one = flags.identity(flags.resolve({}))
     other = flags.resolve(
