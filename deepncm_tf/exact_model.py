@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from deepncm_tf import replicas
+from deepncm_tf.classifiers.classifier import as_positive_integer
 from deepncm_tf.finite import FiniteGuard, LookForFinite
 
 
@@ -23,10 +24,12 @@ class ExactModel(keras.Model):
             or None.
         l2: Float >= 0, adds 1/2 * l2 * (sum of squares of all trainable variables) to
             the loss.
+        accumulate_steps: Int >= 1, parts into which a replica's share of a batch is split,
+            to be computed one after the other.
         **kwargs: Those of `keras.Model`.
     """
 
-    def __init__(self, gradient_clip=None, l2=0.0, **kwargs):
+    def __init__(self, gradient_clip=None, l2=0.0, accumulate_steps=1, **kwargs):
         super().__init__(**kwargs)
         if gradient_clip is not None and not _is_number(gradient_clip, above=0):
             raise ValueError(
@@ -37,6 +40,7 @@ class ExactModel(keras.Model):
             raise ValueError(f"`l2` must be a number >= 0. Received: l2={l2!r}")
         self.gradient_clip = gradient_clip
         self.l2 = l2
+        self.accumulate_steps = as_positive_integer("accumulate_steps", accumulate_steps)
         self.guard = None
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
@@ -93,8 +97,22 @@ class ExactModel(keras.Model):
         """
         self._symbolic_build(data_batch=(x, y))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """This replica's share of the global batch's loss: the shares add up to it."""
+    def compute_loss(
+        self,
+        x=None,
+        y=None,
+        y_pred=None,
+        sample_weight=None,
+        training=True,
+        samples=None,
+    ):
+        """This replica's share of the global batch's loss: the shares add up to it.
+
+        Args:
+            x, y, y_pred, sample_weight, training: As in Keras.
+            samples: Where these are a part of the replica's share, the numbers of samples
+                of the part and of the share, two scalar integers; or None.
+        """
         if y is None:
             raise ValueError("`y`, the labels, must be given. Received: y=None")
         if sample_weight is not None:
@@ -103,38 +121,35 @@ class ExactModel(keras.Model):
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
         loss = self._compile_loss(y, y_pred, sample_weight)
         num_replicas = replicas.num_replicas()
-        if num_replicas > 1:
+        num_parts = 1 if samples is None else self.accumulate_steps
+        if num_replicas > 1 or num_parts > 1:
             # Keras divides by the number of replicas, as if each had the same number of
             # samples; a last partial batch, or none, must weigh by its size.
-            count = ops.cast(ops.shape(y_pred)[0], loss.dtype)
-            (total,) = replicas.all_reduce_sum([count])
+            count, whole = samples or (ops.shape(y_pred)[0],) * 2
+            (total,) = replicas.all_reduce_sum([ops.cast(whole, loss.dtype)])
+            count = ops.cast(count, loss.dtype)
             loss *= count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # its divisor
         extra = list(self.losses)
         if self.l2 and self.trainable_variables:
             squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
             extra.append(0.5 * self.l2 * sum(squares))
-        return loss + sum(ops.cast(ops.sum(t), loss.dtype) / num_replicas for t in extra)
+        divisor = num_replicas * num_parts
+        return loss + sum(ops.cast(ops.sum(t), loss.dtype) / divisor for t in extra)
 
-    def global_gradients(self, tape, loss, scaled_loss):
-        """Loss and gradients of the global batch.
+    def local_gradients(self, tape, loss):
+        """Gradients of this replica's share of the loss, dense, zero where there is none.
 
         Args:
-            tape: `tf.GradientTape` that has recorded `scaled_loss`.
-            loss: Scalar tensor, this replica's share as from `compute_loss`.
-            scaled_loss: `loss` as from the optimizer's `scale_loss`.
-
-        Returns:
-            `(loss, gradients)`; gradients, dense, are zero where there is none.
+            tape: `tf.GradientTape` that has recorded `loss`.
+            loss: Scalar tensor, as from the optimizer's `scale_loss`.
         """
         import tensorflow as tf
 
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        gradients = [
+        gradients = tape.gradient(loss, self.trainable_variables)
+        return [
             ops.zeros_like(v) if g is None else tf.convert_to_tensor(g)
             for g, v in zip(gradients, self.trainable_variables, strict=True)
         ]
-        loss, *gradients = replicas.all_reduce_sum([loss, *gradients])
-        return loss, gradients
 
     def apply_gradients(self, gradients):
         """Clips the gradients of the global batch and applies them once.

@@ -249,6 +249,12 @@ FLAGS = (
         from_dataset=True,
     ),
     _integer(
+        "accumulate_steps",
+        1,
+        "Parts of a batch that are computed one after the other, where memory does not "
+        "hold it at once.",
+    ),
+    _integer(
         "train_epochs",
         None,
         "Length of the run, of which the learning rate's drops are fractions; by default "

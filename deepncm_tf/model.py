@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
-from deepncm_tf import classifiers, replicas
+from deepncm_tf import accumulation, classifiers, replicas
 from deepncm_tf.classifiers.classifier import as_positive_integer
 from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
 from deepncm_tf.exact_model import ExactModel
@@ -39,6 +39,10 @@ class DeepNCM(ExactModel):
             sum over replicas and without loss scale; or None.
         l2: Float >= 0, adds 1/2 * l2 * (sum of squares of all trainable variables) to
             the loss.
+        accumulate_steps: Int >= 1, parts of a batch that are computed one after the other,
+            for batches that memory does not hold at once. Gradients are summed, then
+            applied once, and the classifier's state moves once: a step is that of the
+            whole batch, but for batch normalization, which sees the parts.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
@@ -71,9 +75,10 @@ class DeepNCM(ExactModel):
         normalize=False,
         gradient_clip=None,
         l2=0.0,
+        accumulate_steps=1,
         **kwargs,
     ):
-        super().__init__(gradient_clip=gradient_clip, l2=l2, **kwargs)
+        super().__init__(gradient_clip, l2, accumulate_steps, **kwargs)
         if not isinstance(backbone, keras.Layer):
             raise ValueError(
                 "`backbone` must be a keras.Model or layer from images to features. "
@@ -179,15 +184,10 @@ class DeepNCM(ExactModel):
         ]
         before = [ops.copy(variable) for variable in guarded]
 
-        with tf.GradientTape() as tape:
-            logits, features = self(x, training=True, return_features=True)
-            weights = self.classifier.loss_weights(y, len(features.shape), index)
-            if weights is not None and sample_weight is not None:
-                weights = weights * ops.cast(sample_weight, weights.dtype)
-            weights = sample_weight if weights is None else weights
-            loss = self.compute_loss(x, y, logits, weights, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        loss, gradients = self.global_gradients(tape, loss, scaled_loss)
+        (logits, features), sums = accumulation.in_parts(
+            self._part_of_step, (x, y, sample_weight), self.accumulate_steps
+        )
+        loss, *gradients = replicas.all_reduce_sum(sums)
         parts = {"images": [image], "features": [features], "loss": [loss]}
         if not self.scales_loss:  # whose overflows are skipped
             parts["gradients"] = gradients
@@ -198,6 +198,23 @@ class DeepNCM(ExactModel):
         )
         self.guard.put_back(passed, guarded, before)
         return self._step_logs(x, y, logits, loss, sample_weight)
+
+    def _part_of_step(self, data, samples):
+        """Logits and features of some samples; their loss and its gradients."""
+        import tensorflow as tf
+
+        x, y, sample_weight = data
+        index = unpack_inputs(x)[1]
+        with tf.GradientTape() as tape:
+            logits, features = self(x, training=True, return_features=True)
+            weights = self.classifier.loss_weights(y, len(features.shape), index)
+            if weights is not None and sample_weight is not None:
+                weights = weights * ops.cast(sample_weight, weights.dtype)
+            weights = sample_weight if weights is None else weights
+            parts = {} if samples is None else {"samples": samples}
+            loss = self.compute_loss(x, y, logits, weights, training=True, **parts)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        return [logits, features], [loss, *self.local_gradients(tape, scaled_loss)]
 
     def test_step(self, data):
         if keras.backend.backend() != "tensorflow":
@@ -308,6 +325,7 @@ class DeepNCM(ExactModel):
             "normalize": self.normalize,
             "gradient_clip": self.gradient_clip,
             "l2": self.l2,
+            "accumulate_steps": self.accumulate_steps,
         }
 
     @classmethod

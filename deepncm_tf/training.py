@@ -110,6 +110,7 @@ def build_model(config, labels=None):
         normalize=method.wants_unit_features,
         gradient_clip=config["gradient_clip"] or None,
         l2=config["weight_decay"],
+        accumulate_steps=config["accumulate_steps"],
     )
 
 
