@@ -61,6 +61,30 @@ def class_log_sums(
     return log_sums(features)
 
 
+def nearest_class(features, bank, labels, num_classes, chunk=CHUNK):
+    """Class of the row that is nearest to each sample.
+
+    Args:
+        features, bank, labels, num_classes, chunk: As in `class_log_sums`.
+
+    Returns:
+        `(similarities, classes)`: `(batch,)`, x . v_j of that row, -inf where there is
+        none, and `(batch,)` int32.
+    """
+    rows = Rows(bank, labels, num_classes, min(chunk, bank.shape[0]), None)
+
+    def better(carry, _, classes, similarities):
+        best, found = carry
+        similarities = ops.where(classes[:, None] < num_classes, similarities, -math.inf)
+        here = ops.max(similarities, axis=0)
+        theirs = ops.take(classes, ops.argmax(similarities, axis=0), axis=0)
+        return ops.maximum(best, here), ops.where(here > best, theirs, found)
+
+    transposed = ops.transpose(features)
+    start = ops.full_like(transposed[0], -math.inf)
+    return rows.reduce(transposed, better, (start, ops.zeros_like(start, dtype="int32")))
+
+
 class Rows:
     """The rows of a bank, some at a time; the batch's own rows by themselves, at the end.
 
@@ -112,7 +136,7 @@ class Rows:
         def body(number, carry):
             # The last chunk begins early, and leaves out what was there before.
             start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
-            places = start + ops.arange(self.size, dtype="int32")
+            places = ops.cast(start, "int32") + ops.arange(self.size, dtype="int32")
             rows = ops.cast(replicas.read_rows(self.bank, places), scaled.dtype)
             classes = ops.take(self.classes, places, axis=0)
             classes = ops.where(places >= number * self.size, classes, self.num_classes)

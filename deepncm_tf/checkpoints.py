@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from deepncm_tf import replicas, runs
+from deepncm_tf import replicas, runs, shards
 
 KEEP = 2
 PROGRESS = "progress"
@@ -58,7 +58,7 @@ class Checkpoints:
         Args:
             progress: The run's `Progress`.
         """
-        arrays = {name: np.asarray(v) for name, v in self.variables.items()}
+        arrays = {n: np.asarray(shards.whole(v)) for n, v in self.variables.items()}
         if progress.batches:
             arrays.update({n: replicas.read_copies(v) for n, v in self.metrics.items()})
         if not self.writes:
@@ -111,14 +111,14 @@ class Checkpoints:
 
     def _assign(self, path, arrays):
         self.metric_values = {n: arrays.pop(n) for n in self.metrics if n in arrays}
-        kinds = {n: (tuple(v.shape), v.dtype) for n, v in self.variables.items()}
+        kinds = {n: (shards.whole_shape(v), v.dtype) for n, v in self.variables.items()}
         if {n: (a.shape, str(a.dtype)) for n, a in arrays.items()} != kinds:
             raise runs.RunError(
                 f"{path} is a checkpoint of another model than the flags describe. Give "
                 "another --model_dir, or --overwrite to start anew."
             )
         for name, variable in self.variables.items():
-            variable.assign(arrays[name])
+            shards.assign(variable, arrays[name])
 
     def _paths(self):
         return sorted(self.folder.glob("epoch-*.npz"))

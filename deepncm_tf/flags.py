@@ -17,6 +17,7 @@ from deepncm_tf.datasets import DATASETS
 
 METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")
+SCHEDULE = "schedule"  # of an argument over the run, which needs the number of steps
 LONGEST_NAME = 180  # characters; a log's name has some more, and the usual limit is 255
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
@@ -101,6 +102,14 @@ FLAGS = (
         method="dnc",
         argument="momentum",
     ),
+    _choice(
+        "centroid_momentum_schedule",
+        "constant",
+        ("constant", "learning_rate"),
+        "Whether 1 - --centroid_momentum falls with the learning rate.",
+        method="dnc",
+        argument=SCHEDULE,
+    ),
     _integer(
         "memory_batches",
         100,
@@ -177,6 +186,24 @@ FLAGS = (
         lambda value: 0 <= value < 1,
         method="nca",
         argument="momentum",
+    ),
+    _choice(
+        "bank_momentum_schedule",
+        "constant",
+        ("constant", "steps"),
+        "Whether --bank_momentum rises to 0.8 and 0.9 after 80 and 120 of 130 parts of "
+        "the run.",
+        method="nca",
+        argument=SCHEDULE,
+    ),
+    Flag(
+        "bank_sharding",
+        bool,
+        False,
+        "Spreads the bank of --ncm=nca over the devices of "
+        "--distribution_strategy=mirrored.",
+        method="nca",
+        identity=False,
     ),
     Flag(
         "embedding_dim",
@@ -444,7 +471,7 @@ def classifier_arguments(config):
     """Arguments of the classifier that a resolved config describes."""
     arguments = {"num_classes": num_classes(config)}
     for flag in FLAGS:
-        if flag.method and flag.name in config:
+        if flag.method and flag.name in config and flag.argument is not SCHEDULE:
             value = flag.convert(config[flag.name], config)
             arguments[flag.argument or flag.name] = value
     return arguments

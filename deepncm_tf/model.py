@@ -251,9 +251,12 @@ class DeepNCM(ExactModel):
 
     @property
     def metrics(self):
-        metrics = [m for m in super().metrics if m is not self._unseen]
-        if self._evaluating and self.classifier.seen() is not None:
-            metrics.append(self._unseen)
+        others = [self._unseen, *self.classifier.evaluation_metrics]
+        metrics = [m for m in super().metrics if all(m is not other for other in others)]
+        if self._evaluating:
+            metrics += self.classifier.evaluation_metrics
+            if self.classifier.seen() is not None:
+                metrics.append(self._unseen)
         return metrics
 
     def embed(self, x, batch_size=None, verbose="auto", steps=None):

@@ -66,20 +66,35 @@ def all_gather(tensors):
     return [context.all_gather(tensor, axis=0) for tensor in tensors]
 
 
+def in_replica():
+    """Whether this is the code of one replica of several."""
+    if num_replicas() == 1:
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context() is not None
+
+
+def components(variable):
+    """The backend's own variables that a `keras.Variable` stands for, one per replica."""
+    return getattr(variable.value, "values", (variable.value,))
+
+
 def read_rows(variable, rows):
     """Some rows of a variable, without reading all of it.
 
     Args:
-        variable: `keras.Variable` or tensor, `(size, ...)`.
+        variable: `keras.Variable`, one of its `components` or tensor, `(size, ...)`.
         rows: `(n,)` int32.
 
     Returns:
         `(n, ...)`.
     """
-    if keras.backend.backend() == "tensorflow" and isinstance(variable, keras.Variable):
+    if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.gather(variable.value, rows)
+        value = variable.value if isinstance(variable, keras.Variable) else variable
+        return tf.gather(value, rows)
     return ops.take(ops.convert_to_tensor(variable), rows, axis=0)
 
 
@@ -87,7 +102,7 @@ def write_rows(variable, rows, values, keep):
     """Writes rows of a variable in place, the same on every replica.
 
     Args:
-        variable: `keras.Variable`, `(size, ...)`.
+        variable: `keras.Variable` or one of its `components`, `(size, ...)`.
         rows: `(n,)` int32; those to be kept are distinct.
         values: `(n, ...)`, the new rows.
         keep: `(n,)` bools, which of them are written.
@@ -108,7 +123,8 @@ def write_rows(variable, rows, values, keep):
         import tensorflow as tf
 
         # Keras would copy the variable.
-        variable.value.scatter_update(tf.IndexedSlices(values, rows))
+        value = variable.value if isinstance(variable, keras.Variable) else variable
+        value.scatter_update(tf.IndexedSlices(values, rows))
     else:
         variable.assign(ops.scatter_update(variable, rows[:, None], values))
 
@@ -117,8 +133,7 @@ def read_copies(variable):
     """The replicas' own values of a variable, `(num_replicas, ...)`."""
     if _in_multi_worker():  # a sum over the workers, who all must come here
         return np.asarray(variable)[None]
-    copies = getattr(variable.value, "values", (variable.value,))
-    return np.stack([np.asarray(copy) for copy in copies])
+    return np.stack([np.asarray(copy) for copy in components(variable)])
 
 
 def assign_copies(variable, values):
@@ -128,8 +143,8 @@ def assign_copies(variable, values):
         variable: `keras.Variable` of a metric.
         values: As `read_copies` gave them, maybe with another number of replicas.
     """
-    copies = getattr(variable.value, "values", (variable.value,))
-    if _in_multi_worker() and not is_chief(_strategy()):
+    copies = components(variable)
+    if _in_multi_worker() and not is_chief(current_strategy()):
         values = [np.zeros_like(values[0])] * len(copies)
     elif len(copies) != len(values):
         values = [values.sum(axis=0), *[np.zeros_like(values[0])] * (len(copies) - 1)]
@@ -137,14 +152,17 @@ def assign_copies(variable, values):
         copy.assign(value)
 
 
-def _strategy():
+def current_strategy():
+    """The `tf.distribute` strategy in whose scope this is, or None on other backends."""
+    if keras.backend.backend() != "tensorflow":
+        return None
     import tensorflow as tf
 
     return tf.distribute.get_strategy()
 
 
 def _in_multi_worker():
-    return num_replicas() > 1 and is_multi_worker(_strategy())
+    return num_replicas() > 1 and is_multi_worker(current_strategy())
 
 
 def get_strategy(name="one_device", num_devices=None):

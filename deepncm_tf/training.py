@@ -10,6 +10,7 @@ import keras
 from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs, signals
 from deepncm_tf.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.checkpoints import Checkpoints
+from deepncm_tf.classifiers import momentum
 from deepncm_tf.finite import NotFiniteError
 from deepncm_tf.model import DeepNCM
 from official_resnet import cifar_resnet, recipe
@@ -98,6 +99,7 @@ def build_model(config, labels=None):
     """
     method = classifiers.NAMES[config["ncm"]]
     arguments = method.data_arguments(flags.classifier_arguments(config), labels)
+    _schedule_momentum(config, arguments, labels)
     return DeepNCM(
         cifar_resnet(
             config["resnet_size"],
@@ -114,14 +116,32 @@ def build_model(config, labels=None):
     )
 
 
+def _schedule_momentum(config, arguments, labels):
+    if config.get("centroid_momentum_schedule") == "learning_rate":
+        rate = _learning_rate(config, labels)
+        arguments["momentum"] = momentum.with_learning_rate(arguments["momentum"], rate)
+    if config.get("bank_momentum_schedule") == "steps":
+        total_steps = _steps_per_epoch(config, labels) * config["train_epochs"]
+        arguments["momentum"] = momentum.by_steps(arguments["momentum"], total_steps)
+
+
+def _steps_per_epoch(config, labels):
+    return pipeline.steps_per_epoch(len(labels), config["batch_size"])
+
+
+def _learning_rate(config, labels):
+    total_steps = _steps_per_epoch(config, labels) * config["train_epochs"]
+    return recipe.learning_rate_schedule(
+        config["learning_rate"], total_steps, config["recipe"]
+    )
+
+
 def _train(config, folder, splits, stop):
     train = splits.pop("train")
     batch_size = config["batch_size"]
-    steps = pipeline.steps_per_epoch(len(train[1]), batch_size)
+    steps = _steps_per_epoch(config, train[1])
     total_steps = config["train_epochs"] * steps
-    schedule = recipe.learning_rate_schedule(
-        config["learning_rate"], total_steps, config["recipe"]
-    )
+    schedule = _learning_rate(config, train[1])
     model = build_model(config, train[1])
     model.compile(
         keras.optimizers.SGD(

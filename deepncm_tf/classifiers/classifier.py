@@ -41,6 +41,7 @@ class Classifier(keras.layers.Layer):
 
     needs_index = False  # whether `update` needs the samples' rows in a bank
     wants_unit_features = False  # whether features should have unit length
+    evaluation_metrics = ()  # those that `evaluate` alone reports
 
     def __init__(self, num_classes, **kwargs):
         # Features come as they are and are cast up, never down to the compute dtype.

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neighborhood components: a class is its samples, kept in a bank of features."""
 
+import random
+
 import keras
+import numpy as np
 from keras import ops
 
-from deepncm_tf import replicas
-from deepncm_tf.bank import class_log_sums
+from deepncm_tf import replicas, shards
+from deepncm_tf.bank import class_log_sums, nearest_class
 from deepncm_tf.classifiers.classifier import (
     UNSEEN_LOGIT,
     Classifier,
     as_positive_integer,
     check_number,
 )
+from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import unit
 
 UNKNOWN = -1  # label of a bank row that no sample has been written to
+NOISE_ROWS = 65536  # made at once: the noise for a large bank is large
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -48,6 +53,9 @@ class NeighborhoodComponents(Classifier):
             the sample's own class where its `index` is given.
         bank_labels: `(N,)` integers, classes of the training samples. By default a row's
             class is known, and the row takes part, from its sample's first update on.
+        bank_sharding: Bool, whether replicas share the bank's rows out among themselves
+            instead of each holding all of them. Results are the same, up to rounding; a
+            saved model holds the whole bank.
         **kwargs: Those of `keras.layers.Layer`.
 
     Call arguments:
@@ -87,18 +95,15 @@ class NeighborhoodComponents(Classifier):
         momentum=0.5,
         margin=0.0,
         bank_labels=None,
+        bank_sharding=False,
         **kwargs,
     ):
         super().__init__(num_classes, **kwargs)
         self.bank_size = as_positive_integer("bank_size", bank_size)
         check_number("temperature", temperature, "a positive number", lambda x: x > 0)
-        if isinstance(momentum, dict):
-            momentum = keras.saving.deserialize_keras_object(momentum)
-        if not isinstance(momentum, keras.optimizers.schedules.LearningRateSchedule):
-            check_number("momentum", momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
         check_number("margin", margin, "a number >= 0", lambda x: x >= 0)
         self.temperature = temperature
-        self.momentum = momentum
+        self.momentum = as_momentum(momentum)
         self.margin = margin
         if bank_labels is not None and len(bank_labels) != self.bank_size:
             raise ValueError(
@@ -106,6 +111,13 @@ class NeighborhoodComponents(Classifier):
                 f"Received: {len(bank_labels)}"
             )
         self._first_labels = bank_labels
+        self.bank_sharding = bank_sharding
+        # Accuracy of the nearest row's class, the original's monitor of training.
+        self.knn_accuracy = keras.metrics.Mean(name="knn_accuracy", dtype=self.state_dtype)
+
+    @property
+    def evaluation_metrics(self):
+        return [self.knn_accuracy]
 
     @classmethod
     def data_arguments(cls, arguments, labels):
@@ -113,13 +125,23 @@ class NeighborhoodComponents(Classifier):
 
     def build(self, features_shape):
         dimensions = features_shape[-1]
-        limit = (3.0 / dimensions) ** 0.5
-        noise = keras.initializers.RandomUniform(-limit, limit)
-        self.bank = self.add_state("bank", (self.bank_size, dimensions), initializer=noise)
+        self.bank = shards.create(
+            self.bank_size, dimensions, self.state_dtype, self.bank_sharding
+        )
+        self._fill_with_noise((3.0 / dimensions) ** 0.5)
         self.bank_labels = self.add_state(
             "bank_labels", (self.bank_size,), dtype="int32", initializer=self._labels
         )
         self.updates = self.add_state("updates", (), dtype="int32")
+
+    def _fill_with_noise(self, limit):
+        seed = random.randint(1, 10**9)  # as Keras's initializers draw theirs
+        rng = np.random.default_rng(seed)
+        dimensions = self.bank.shape[1]
+        for start in range(0, self.bank_size, NOISE_ROWS):
+            rows = min(NOISE_ROWS, self.bank_size - start)
+            noise = rng.uniform(-limit, limit, size=(rows, dimensions))
+            shards.write(self.bank, start, noise.astype(self.bank.dtype))
 
     def _labels(self, shape, dtype=None):
         if self._first_labels is None:
@@ -131,9 +153,7 @@ class NeighborhoodComponents(Classifier):
         flat = ops.reshape(features, (-1, features.shape[-1]))
         if index is not None:
             index = ops.reshape(ops.cast(index, "int32"), (-1,))
-        sums = class_log_sums(
-            flat, self.bank, self.bank_labels, self.num_classes, self.temperature, index
-        )
+        sums = self._class_log_sums(flat, index)
         there = ops.isfinite(sums)
         finite = ops.where(there, sums, 0.0)
         if self.margin and index is not None:
@@ -146,6 +166,31 @@ class NeighborhoodComponents(Classifier):
         lowest = ops.stop_gradient(ops.minimum(lowest, UNSEEN_LOGIT))
         logits = ops.where(there, finite, lowest)
         return ops.reshape(logits, (*ops.shape(features)[:-1], self.num_classes))
+
+    def _class_log_sums(self, features, index):
+        if shards.is_spread(self.bank):
+            shard = shards.Shard(self.bank, self.bank_labels, self.num_classes)
+            return shard.class_log_sums(features, self.temperature, index)
+        return class_log_sums(
+            features,
+            shards.whole(self.bank),
+            self.bank_labels,
+            self.num_classes,
+            self.temperature,
+            index,
+        )
+
+    def update_metrics(self, features, labels, sample_weight=None):
+        labels, takes_part = self.flat_labels(labels, len(features.shape), sample_weight)
+        features = ops.cast(features, self.state_dtype)
+        features = ops.reshape(features, (-1, features.shape[-1]))
+        if shards.is_spread(self.bank):
+            shard = shards.Shard(self.bank, self.bank_labels, self.num_classes)
+            _, found = shard.nearest_class(features)
+        else:
+            bank = shards.whole(self.bank)
+            _, found = nearest_class(features, bank, self.bank_labels, self.num_classes)
+        self.knn_accuracy.update_state(found == labels, sample_weight=takes_part)
 
     def update(
         self, features, labels, index=None, sample_weight=None, where=None, logits=None
@@ -167,20 +212,19 @@ class NeighborhoodComponents(Classifier):
         labels, index, takes_part = numbers[:, 0], numbers[:, 1], numbers[:, 2] > 0
 
         keep = ops.logical_and(index >= 0, is_last(index, takes_part))
+        replicas.write_rows(self.bank_labels, ops.maximum(index, 0), labels, keep)
+        bank = self.bank
+        if shards.is_spread(bank):
+            shard = shards.Shard(bank, self.bank_labels, self.num_classes)
+            bank, index = shard.rows, shard.own(index)
+            keep = ops.logical_and(keep, index >= 0)
         rows = ops.maximum(index, 0)
-        momentum = self.current_momentum()
-        old = replicas.read_rows(self.bank, rows)
+        momentum = current(self.momentum, self.updates, self.state_dtype)
+        old = replicas.read_rows(bank, rows)
         new = unit(momentum * old + (1.0 - momentum) * features)
-        replicas.write_rows(self.bank, rows, new, keep)
-        replicas.write_rows(self.bank_labels, rows, labels, keep)
+        replicas.write_rows(bank, rows, new, keep)
         taken = 1 if where is None else ops.cast(where, "int32")
         self.updates.assign(self.updates + taken)
-
-    def current_momentum(self):
-        """The momentum of the next update, a number."""
-        if callable(self.momentum):
-            return ops.cast(self.momentum(ops.copy(self.updates)), self.state_dtype)
-        return self.momentum
 
     def loss_weights(self, labels, rank, index=None):
         labels, _ = self.flat_labels(labels, rank)
@@ -204,16 +248,31 @@ class NeighborhoodComponents(Classifier):
         )
         return counts[: self.num_classes]
 
+    def save_own_variables(self, store):
+        """Saves the whole bank, whatever the number of replicas."""
+        store["bank"] = shards.whole(self.bank)
+        store["bank_labels"] = self.bank_labels
+        store["updates"] = self.updates
+
+    def load_own_variables(self, store):
+        """Loads a bank that any number of replicas has saved."""
+        wanted, received = shards.whole_shape(self.bank), tuple(store["bank"].shape)
+        if wanted != received:
+            raise ValueError(
+                f"The bank must be of shape {wanted}. Received: shape {received}"
+            )
+        shards.assign(self.bank, np.asarray(store["bank"]))
+        self.bank_labels.assign(store["bank_labels"])
+        self.updates.assign(store["updates"])
+
     def get_config(self):
-        momentum = self.momentum
-        if callable(momentum):
-            momentum = keras.saving.serialize_keras_object(momentum)
         return {
             **super().get_config(),
             "bank_size": self.bank_size,
             "temperature": self.temperature,
-            "momentum": momentum,
+            "momentum": serialize(self.momentum),
             "margin": self.margin,
+            "bank_sharding": self.bank_sharding,
             # Labels are state, which the weights hold: a config stays small.
             "bank_labels": None,
         }

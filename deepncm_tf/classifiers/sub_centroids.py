@@ -16,6 +16,7 @@ from deepncm_tf.classifiers.classifier import (
     check_choice,
     check_number,
 )
+from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import inverse_root, unit
 from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
@@ -40,13 +41,14 @@ class SubCentroids(Classifier):
     sub-centroids without such a sample stay. No gradient flows through any of this.
 
     Variables: `sub_centroids` `(num_classes, K, d)`, of any length (their direction is
-    what counts); `count` `(num_classes,)`, samples seen; those of the memory; trainable
-    scales and offsets of the two layer normalizations.
+    what counts); `count` `(num_classes,)`, samples seen; `updates`, the number of them;
+    those of the memory; trainable scales and offsets of the two layer normalizations.
 
     Args:
         num_classes: Int, number of classes C.
         num_sub_centroids: Int K, or a sequence of C ints, K of each class.
-        momentum: Float in [0, 1), weight of the past.
+        momentum: Float in [0, 1), weight of the past; or a
+            `keras.optimizers.schedules.LearningRateSchedule` of the number of updates.
         memory_size: Int, number of past samples that are clustered again, in a ring of
             `ceil(memory_size / C)` per class; 0 for the batch alone.
         feature_norm: `"layer"` for a layer normalization of the features, or None.
@@ -110,7 +112,6 @@ class SubCentroids(Classifier):
     ):
         super().__init__(num_classes, **kwargs)
         self.num_sub_centroids = _as_sizes(num_sub_centroids, self.num_classes)
-        check_number("momentum", momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
         check_choice("feature_norm", feature_norm, ("layer", None))
         if logit_norm != "layer":
             wanted = '"layer" or a positive temperature'
@@ -120,7 +121,7 @@ class SubCentroids(Classifier):
             "sinkhorn_epsilon", sinkhorn_epsilon, "a positive number", lambda x: x > 0
         )
         check_choice("initializer", initializer, INITIALIZERS)
-        self.momentum = momentum
+        self.momentum = as_momentum(momentum)
         if memory_size != 0:
             as_positive_integer("memory_size", memory_size)
         self.memory_size = memory_size
@@ -169,6 +170,7 @@ class SubCentroids(Classifier):
             initializer = centroids.near_class_directions
         self.sub_centroids = self.add_state("sub_centroids", shape, initializer=initializer)
         self.count = self.add_state("count", (self.num_classes,))
+        self.updates = self.add_state("updates", (), dtype="int32")
         if self.revive_after is not None:
             self.idle = self.add_state("idle", shape[:2], dtype="int32")
         if self.feature_norm == "layer":
@@ -288,9 +290,12 @@ class SubCentroids(Classifier):
             samples = clustering.ByClass(there)
         squares = ops.sum(ops.square(old), axis=-1)
         assigned = self._assign(samples, units, old, squares)
+        momentum = current(self.momentum, self.updates, self.state_dtype)
         new, counts = centroids.move(
-            old, squares, samples, units, assigned, counted, self.momentum, where
+            old, squares, samples, units, assigned, counted, momentum, where
         )
+        taken = 1 if where is None else ops.cast(where, "int32")
+        self.updates.assign(self.updates + taken)
         if self.revive_after is not None:
             idle = ops.copy(self.idle)
             new, idle = centroids.revive(
@@ -347,7 +352,6 @@ class SubCentroids(Classifier):
     def get_config(self):
         names = (
             "num_sub_centroids",
-            "momentum",
             "memory_size",
             "feature_norm",
             "logit_norm",
@@ -358,7 +362,9 @@ class SubCentroids(Classifier):
             "memory_dtype",
             "revive_after",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        arguments = {name: getattr(self, name) for name in names}
+        arguments["momentum"] = serialize(self.momentum)
+        return {**super().get_config(), **arguments}
 
 
 def layer_norm(values, scale, offset):

@@ -173,20 +173,6 @@ def test_rows_take_part_once_their_label_is_known():
     assert to_numpy(nca.loss_weights([0, 1, 2], 2)).tolist() == [1, 1, 0]
 
 
-def test_momentum_may_rise_in_steps():
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.0, 0.5, 0.8])
-    nca = NeighborhoodComponents(2, 3, momentum=schedule)
-    x = np.eye(3, dtype="float32")
-    momenta = []
-    for _ in range(5):
-        if nca.built:
-            momenta.append(float(nca.current_momentum()))
-        nca.update(x[:1], [0], index=[0])
-    assert momenta == pytest.approx([0.0, 0.5, 0.5, 0.8])
-    again = NeighborhoodComponents.from_config(nca.get_config())
-    assert again.momentum.get_config() == schedule.get_config()
-
-
 @tensorflow_only
 def test_arrays_get_their_index_and_a_lone_sample_no_loss():
     images, labels = random_images(12, num_classes=3)

@@ -266,7 +266,8 @@ def test_classes_with_fewer_sub_centroids():
         ({"num_sub_centroids": [1, 2]}, "one for each of 3 classes. Received: 2 of them"),
         (
             {"momentum": 1.0},
-            "`momentum` must be a number in [0, 1). Received: momentum=1.0",
+            "`momentum` must be a number in [0, 1), or a LearningRateSchedule. Received: "
+            "momentum=1.0",
         ),
         ({"memory_size": -1}, "`memory_size` must be a positive integer. Received: memory"),
         ({"feature_norm": "batch"}, "`feature_norm` must be one of ('layer', None)"),
