@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums over a large bank of features, a chunk of rows at a time, forward and backward."""
 
+import functools
 import math
 
+import keras
 from keras import ops
 
 from deepncm_tf import replicas
 
-CHUNK = 8192  # rows of the bank whose similarities are alive at once
+CHUNK = 8192  # rows of a large bank whose similarities are alive at once
+WHOLE = 65536  # rows of a bank that is one chunk, whose terms are kept for the gradient
+FEW_CLASSES = 64  # for which a product with one-hot labels is faster than a segment sum
 LOWEST = -1e30  # below every similarity, and finite, so that differences are
 SMALLEST_SUM = 1e-25  # of exponentials, of which none that matters has vanished
 LARGEST_EXPONENT = 60.0
 
 
 def class_log_sums(
-    features, bank, labels, num_classes, temperature, index=None, chunk=CHUNK
+    features, bank, labels, num_classes, temperature, index=None, chunk=None
 ):
     """log of the sum of exp(x . v_j / T) over the rows j of each class.
 
-    No array of batch x rows is larger than a chunk's, in the gradient neither: it computes
-    the similarities again. Where a plain sum of exponentials would overflow or vanish, it
-    is taken relative to the largest term of each sample and class, at more than twice the
-    cost: numbers are right at any temperature.
+    No array of batch x rows is larger than a chunk's, in the gradient neither: with more
+    than one chunk it computes the similarities again. Where a plain sum of exponentials
+    would overflow or vanish, it is taken relative to the largest term of each sample and
+    class, at more than twice the cost: numbers are right at any temperature.
 
     Args:
         features: `(batch, d)`; the gradient flows to them alone.
@@ -31,7 +35,7 @@ def class_log_sums(
         temperature: Float > 0, T.
         index: `(batch,)` int32, a row for each sample that takes no part in its sums: its
             own; -1 for none. Or None.
-        chunk: Int >= 1, rows at once.
+        chunk: Int >= 1, rows at once; by default all of a small bank.
 
     Returns:
         `(batch, num_classes)`; -inf where a class has no row.
@@ -40,12 +44,17 @@ def class_log_sums(
         - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
           Analysis", ECCV 2018, Eqs. 1-2.
     """
-    rows = Rows(bank, labels, num_classes, min(chunk, bank.shape[0]), index)
+    rows = Rows(bank, labels, num_classes, chunk, index)
 
     @ops.custom_gradient
     def log_sums(features):
         scaled = ops.transpose(features) / temperature  # (d, batch)
-        total = rows.reduce(scaled, _plain_sums, rows.zeros(scaled))
+        kept = None
+        if rows.number == 1:
+            kept = [(v, c, ops.exp(s)) for v, c, s in rows.parts(scaled)]
+            total = sum(_class_sums(terms, c, num_classes + 1) for _, c, terms in kept)
+        else:
+            total = rows.reduce(scaled, _plain_sums, rows.zeros(scaled))
         total, is_plain = _checked(total, rows)
         result = ops.cond(
             is_plain, lambda: _log(total), lambda: _log(*_largest_and_sums(scaled, rows))
@@ -54,14 +63,15 @@ def class_log_sums(
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            return _gradient(scaled, rows, result, upstream, is_plain) / temperature
+            found = _gradient(scaled, rows, result, upstream, is_plain, kept)
+            return found / temperature
 
         return result, gradient
 
     return log_sums(features)
 
 
-def nearest_class(features, bank, labels, num_classes, chunk=CHUNK):
+def nearest_class(features, bank, labels, num_classes, chunk=None):
     """Class of the row that is nearest to each sample.
 
     Args:
@@ -71,7 +81,7 @@ def nearest_class(features, bank, labels, num_classes, chunk=CHUNK):
         `(similarities, classes)`: `(batch,)`, x . v_j of that row, -inf where there is
         none, and `(batch,)` int32.
     """
-    rows = Rows(bank, labels, num_classes, min(chunk, bank.shape[0]), None)
+    rows = Rows(bank, labels, num_classes, chunk, None)
 
     def better(carry, _, classes, similarities):
         best, found = carry
@@ -92,15 +102,17 @@ class Rows:
 
     Args:
         bank, labels, num_classes, index: As in `class_log_sums`.
-        size: Int, rows of a chunk.
+        size: Int, rows of a chunk; or None.
     """
 
     def __init__(self, bank, labels, num_classes, size, index):
         self.bank = bank
         self.num_classes = num_classes
-        self.size = size
+        if size is None:
+            size = WHOLE if bank.shape[0] <= WHOLE else CHUNK
+        self.size = min(size, bank.shape[0])
         self.index = index
-        self.number = -(-bank.shape[0] // size)
+        self.number = -(-bank.shape[0] // self.size)
         labels = ops.convert_to_tensor(labels)
         self.classes = ops.where(labels >= 0, labels, num_classes)
         if index is not None:
@@ -120,8 +132,7 @@ class Rows:
     def counts(self):
         """Number of rows of each class that take part: `(C + 1, 1)` or `(C + 1, batch)`."""
         segments = self.num_classes + 1
-        ones = ops.ones_like(self.classes)[:, None]
-        counts = ops.segment_sum(ones, self.classes, num_segments=segments)
+        counts = class_counts(self.classes, segments)[:, None]
         if self.index is not None:
             others = ops.cast(self.index[:, None] != self.index[None], "int32")
             counts += ops.segment_sum(others, self.own_classes, num_segments=segments)
@@ -134,22 +145,39 @@ class Rows:
         """
 
         def body(number, carry):
-            # The last chunk begins early, and leaves out what was there before.
-            start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
-            places = ops.cast(start, "int32") + ops.arange(self.size, dtype="int32")
-            rows = ops.cast(replicas.read_rows(self.bank, places), scaled.dtype)
-            classes = ops.take(self.classes, places, axis=0)
-            classes = ops.where(places >= number * self.size, classes, self.num_classes)
-            return function(carry, rows, classes, ops.matmul(rows, scaled))
+            return function(carry, *self._chunk(number, scaled))
 
         carry = ops.fori_loop(0, self.number, body, carry)
-        if self.index is None:
-            return carry
+        return carry if self.index is None else function(carry, *self._own(scaled))
+
+    def parts(self, scaled):
+        """Rows, classes and similarities: of the bank as one chunk, of the batch's rows."""
+        parts = [self._chunk(0, scaled)]
+        return parts if self.index is None else [*parts, self._own(scaled)]
+
+    def _chunk(self, number, scaled):
+        # The last chunk begins early, and leaves out what was there before.
+        start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
+        places = ops.cast(start, "int32") + ops.arange(self.size, dtype="int32")
+        rows = ops.cast(replicas.read_rows(self.bank, places), scaled.dtype)
+        classes = ops.take(self.classes, places, axis=0)
+        classes = ops.where(places >= number * self.size, classes, self.num_classes)
+        return rows, classes, ops.matmul(rows, scaled)
+
+    def _own(self, scaled):
         rows = ops.cast(self.own_rows, scaled.dtype)
         similarities = ops.matmul(rows, scaled)
         is_own = self.index[:, None] == self.index[None]
-        similarities = ops.where(is_own, -math.inf, similarities)
-        return function(carry, rows, self.own_classes, similarities)
+        return rows, self.own_classes, ops.where(is_own, -math.inf, similarities)
+
+
+def class_counts(labels, number):
+    """How many of the labels are each of 0, ..., number - 1."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.math.bincount(labels, minlength=number, maxlength=number)
+    return ops.segment_sum(ops.ones_like(labels), labels, num_segments=number)
 
 
 def is_first(index):
@@ -159,10 +187,15 @@ def is_first(index):
     return ops.logical_not(ops.any(earlier, axis=1))
 
 
+def _class_sums(terms, classes, number):
+    """Sums of the rows of each class; an infinite term may make others NaN."""
+    if number > FEW_CLASSES:
+        return ops.segment_sum(terms, classes, num_segments=number)
+    return ops.matmul(ops.transpose(ops.one_hot(classes, number, dtype=terms.dtype)), terms)
+
+
 def _plain_sums(total, rows, classes, similarities):
-    return total + ops.segment_sum(
-        ops.exp(similarities), classes, num_segments=total.shape[0]
-    )
+    return total + _class_sums(ops.exp(similarities), classes, total.shape[0])
 
 
 def _checked(total, rows):
@@ -194,8 +227,11 @@ def _log(total, largest=0.0):
     return ops.where(total > 0, largest + ops.log(total), -math.inf)
 
 
-def _gradient(scaled, rows, result, upstream, is_plain):
-    """Sum over rows of upstream_c * exp(similarity - result_c) * row: `(batch, d)`."""
+def _gradient(scaled, rows, result, upstream, is_plain, kept):
+    """Sum over rows of upstream_c * exp(similarity - result_c) * row: `(batch, d)`.
+
+    `kept` are rows, classes and exponentials of the similarities, or None.
+    """
     there = ops.isfinite(result)
     padding = [[0, 1], [0, 0]]  # for rows that take no part
     shift = ops.pad(ops.transpose(ops.where(there, result, 0.0)), padding)
@@ -206,11 +242,15 @@ def _gradient(scaled, rows, result, upstream, is_plain):
     def plain():
         factors = weights * ops.exp(-shift)
 
-        def add(total, own_rows, classes, similarities):
-            terms = ops.take(factors, classes, axis=0) * ops.exp(similarities)
-            return total + ops.matmul(ops.transpose(terms), own_rows)
+        def add(total, own_rows, classes, terms):
+            weighted = ops.take(factors, classes, axis=0) * terms
+            return total + ops.matmul(ops.transpose(weighted), own_rows)
 
-        return rows.reduce(scaled, add, zeros)
+        if kept is not None:
+            return functools.reduce(lambda total, part: add(total, *part), kept, zeros)
+        return rows.reduce(
+            scaled, lambda total, v, c, s: add(total, v, c, ops.exp(s)), zeros
+        )
 
     def relative():
         def add(total, own_rows, classes, similarities):

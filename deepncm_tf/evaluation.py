@@ -11,6 +11,7 @@ import operator
 import numpy as np
 from keras import ops
 
+GROUP = 16  # columns of which only the largest is sorted at first
 MEMORY_BUDGET = 256 * 2**20  # bytes of similarities alive at once
 
 
@@ -48,20 +49,42 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
     found_rows = np.empty((len(queries), k), "int32")
     # Similarities, and as much again for what finds the largest of them.
     chunk = max(1, memory_budget // (8 * len(bank)))
-    transposed = ops.transpose(ops.convert_to_tensor(bank))
+    groups = -(-len(bank) // GROUP)
+    spare = groups * GROUP - len(bank)
+    transposed = ops.transpose(ops.pad(ops.convert_to_tensor(bank), [[0, spare], [0, 0]]))
     for start in range(0, len(queries), chunk):
         part = slice(start, start + chunk)
         similarities = ops.matmul(ops.convert_to_tensor(queries[part]), transposed)
         if exclude is not None:
             own = ops.convert_to_tensor(np.asarray(exclude[part])[:, None])
-            is_own = ops.arange(len(bank), dtype=own.dtype)[None] == own
+            is_own = ops.arange(groups * GROUP, dtype=own.dtype)[None] == own
             similarities = ops.where(is_own, -math.inf, similarities)
-        values, rows = ops.top_k(similarities, k)
+        values, rows = _largest(similarities, k, len(bank))
         found_similarities[part] = ops.convert_to_numpy(values)
         found_rows[part] = ops.convert_to_numpy(rows)
         if progress is not None:
             progress(min(start + chunk, len(queries)))
     return found_similarities, found_rows
+
+
+def _largest(similarities, k, size):
+    """The k largest of the first `size` columns, a multiple of GROUP with some to spare.
+
+    The k largest are in the k groups of columns with the largest maxima: of many columns,
+    most need only be compared with each other, not sorted.
+    """
+    columns = similarities.shape[1]
+    number = columns // GROUP
+    # As many groups have a spare column, which may be their maximum.
+    chosen = min(k + columns - size, number)
+    grouped = ops.reshape(similarities, (-1, GROUP, number))
+    _, found = ops.top_k(ops.max(grouped, axis=1), chosen)
+    found = ops.sort(found, axis=1)  # of equal values the first row comes first
+    places = ops.arange(GROUP, dtype=found.dtype)[:, None] * number
+    rows = ops.reshape(found[:, None] + places, (-1, GROUP * chosen))
+    values = ops.take_along_axis(similarities, rows, axis=1)
+    values, order = ops.top_k(ops.where(rows < size, values, -math.inf), k)
+    return values, ops.take_along_axis(rows, order, axis=1)
 
 
 def vote(similarities, labels, temperature, num_classes):

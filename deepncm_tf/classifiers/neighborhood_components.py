@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from deepncm_tf import replicas, shards
-from deepncm_tf.bank import class_log_sums, nearest_class
+from deepncm_tf.bank import class_counts, class_log_sums, nearest_class
 from deepncm_tf.classifiers.classifier import (
     UNSEEN_LOGIT,
     Classifier,
@@ -19,7 +19,7 @@ from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import unit
 
 UNKNOWN = -1  # label of a bank row that no sample has been written to
-NOISE_ROWS = 65536  # made at once: the noise for a large bank is large
+NOISE_ROWS = 8192  # made at once: the noise for a large bank is large
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -243,10 +243,7 @@ class NeighborhoodComponents(Classifier):
         """Number of rows of each class: `(num_classes,)`."""
         labels = ops.convert_to_tensor(self.bank_labels)
         labels = ops.where(labels >= 0, labels, self.num_classes)
-        counts = ops.segment_sum(
-            ops.ones_like(labels), labels, num_segments=self.num_classes + 1
-        )
-        return counts[: self.num_classes]
+        return class_counts(labels, self.num_classes + 1)[: self.num_classes]
 
     def save_own_variables(self, store):
         """Saves the whole bank, whatever the number of replicas."""

@@ -48,6 +48,26 @@ def test_any_memory_budget_gives_the_same(data, memory_budget):
     assert len(done) == {1: 17, 5000: 2, 2**30: 1}[memory_budget]
 
 
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 200])
+def test_any_number_of_rows_and_neighbours(size):
+    """Also where all similarities are negative, below those of rows that are not there."""
+    rng = np.random.default_rng(size)
+    bank, queries = -rng.uniform(size=(size, 3)), rng.uniform(size=(5, 3))
+    expected = -np.sort(-(queries @ bank.T), axis=1)
+    for k in {1, 2, size // 2, size - 1, size} & set(range(1, size + 1)):
+        similarities, rows = evaluation.nearest(queries, bank, k)
+        np.testing.assert_allclose(similarities, expected[:, :k], rtol=1e-5)
+        own = (queries[:, None] * bank[rows]).sum(axis=-1)
+        np.testing.assert_allclose(own, similarities, rtol=1e-5)
+        assert all(len(set(row)) == k for row in rows)
+
+
+def test_of_equal_rows_the_first_comes_first():
+    bank = np.tile([[1.0, 0.0]], (40, 1))
+    _, rows = evaluation.nearest(bank[:1], bank, 3)
+    np.testing.assert_array_equal(rows, [[0, 1, 2]])
+
+
 def test_a_query_is_not_its_own_neighbour(data):
     bank, _, _ = data
     own = np.arange(len(bank))
