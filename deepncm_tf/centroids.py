@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How sub-centroids start, follow the samples assigned to them, and come back to life."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -37,6 +39,15 @@ def near_class_directions(shape, dtype=None):
     num_classes, _, dimensions = shape
     directions = keras.random.normal((num_classes, 1, dimensions), dtype=dtype)
     return directions + 0.1 * keras.random.normal(shape, dtype=dtype)
+
+
+def near_orthogonal_directions(shape, dtype=None):
+    """The same with directions at right angles, as far as there are dimensions for them."""
+    num_classes, _, dimensions = shape
+    directions = keras.initializers.Orthogonal()((num_classes, dimensions), dtype=dtype)
+    # Of the length that normal components give: the noise is small beside it.
+    directions *= math.sqrt(dimensions * max(1.0, num_classes / dimensions))
+    return directions[:, None] + 0.1 * keras.random.normal(shape, dtype=dtype)
 
 
 def take_first(sub_centroids, features, labels, places):

@@ -144,7 +144,7 @@ FLAGS = (
     _choice(
         "sub_centroid_initializer",
         "random",
-        ("random", "class", "samples"),
+        ("random", "class", "orthogonal", "samples"),
         "Where the sub-centroids of --ncm=dnc start.",
         method="dnc",
         argument="initializer",

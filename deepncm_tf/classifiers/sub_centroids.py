@@ -22,7 +22,7 @@ from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
 
 LAYER_NORM_EPSILON = 1e-5
-INITIALIZERS = ("random", "class", "samples")
+INITIALIZERS = ("random", "class", "orthogonal", "samples")
 CLUSTERINGS = ("sinkhorn", "kmeans")
 
 
@@ -58,7 +58,8 @@ class SubCentroids(Classifier):
         sinkhorn_epsilon: Float > 0, weight of the entropy in `"sinkhorn"`.
         sinkhorn_iterations: Int, iterations of the clustering.
         initializer: `"random"`; `"class"`, a random direction for each class, from which
-            its sub-centroids differ a little; or `"samples"`, the first samples of each.
+            its sub-centroids differ a little; `"orthogonal"`, the same with directions
+            at right angles; or `"samples"`, the first samples of each.
         memory_dtype: Dtype of the features in memory, such as `"bfloat16"`; by default
             that of the state.
         revive_after: Int, steps of its class without a sample after which a sub-centroid
@@ -165,9 +166,10 @@ class SubCentroids(Classifier):
     def build(self, features_shape):
         dimensions = features_shape[-1]
         shape = (self.num_classes, max(self._sizes_list()), dimensions)
-        initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        if self.initializer == "class":
-            initializer = centroids.near_class_directions
+        initializer = {
+            "class": centroids.near_class_directions,
+            "orthogonal": centroids.near_orthogonal_directions,
+        }.get(self.initializer, keras.initializers.TruncatedNormal(stddev=0.02))
         self.sub_centroids = self.add_state("sub_centroids", shape, initializer=initializer)
         self.count = self.add_state("count", (self.num_classes,))
         self.updates = self.add_state("updates", (), dtype="int32")

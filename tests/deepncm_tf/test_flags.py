@@ -103,7 +103,10 @@ def test_digits_have_their_own_defaults():
         ({"clustering": "gmm"}, "--clustering must be one of sinkhorn, kmeans"),
         ({"sinkhorn_epsilon": 0.0}, "--sinkhorn_epsilon must be a positive number"),
         ({"sinkhorn_iterations": 0}, "--sinkhorn_iterations must be an integer >= 1"),
-        ({"sub_centroid_initializer": "zeros"}, "must be one of random, class, samples"),
+        (
+            {"sub_centroid_initializer": "zeros"},
+            "must be one of random, class, orthogonal, samples",
+        ),
         ({"feature_norm": "batch"}, "--feature_norm must be one of layer, none"),
         ({"logit_norm": "-1"}, "--logit_norm must be layer, or a positive number"),
         ({"logit_norm": "big"}, "--logit_norm must be layer, or a positive number"),

@@ -214,6 +214,19 @@ def test_sub_centroids_of_a_class_start_near_each_other():
     assert np.abs(np.einsum("cd,ed->ce", p[:, 0], p[:, 0]) - np.eye(20)).max() < 0.6
 
 
+@pytest.mark.parametrize("num_classes", [20, 100])
+def test_directions_of_classes_at_right_angles(num_classes):
+    classifier = SubCentroids(num_classes, 4, initializer="orthogonal")
+    classifier.build((None, 64))
+    p = unit(to_numpy(classifier.sub_centroids))
+    assert np.einsum("ckd,cjd->ckj", p, p).min() > 0.9
+    means = unit(p.mean(axis=1))
+    cosines = means @ means.T
+    # With more classes than dimensions a tight frame: the least sum of squares there is.
+    expected = max(num_classes, num_classes**2 / 64)
+    assert np.square(cosines).sum() == pytest.approx(expected, rel=0.05)
+
+
 def test_a_sub_centroid_that_nothing_comes_to_is_revived():
     # Two groups of samples, and three sub-centroids in one place.
     a, b = np.array([1.0, 0.0]), unit(np.array([0.2, 1.0]))
