@@ -28,6 +28,8 @@ FIGURES = (
     "final_val_accuracy",
     "final_test_rmd",
 )
+# What `python -m deepncm_tf.evaluate` has written into a run's folder, with its defaults.
+EVALUATIONS = {"knn_1_0.05": "kNN, k = 1", "knn_30_0.05": "kNN, k = 30"}
 
 
 def key(config):
@@ -53,7 +55,8 @@ def read_run(folder):
 
     Returns:
         Dictionary: `flags` and `versions` of its config, `metrics` (a list with a
-        dictionary per epoch), and what is in `result.json`.
+        dictionary per epoch), `evaluation` (of `evaluation.json`, where there is one),
+        and what is in `result.json`.
 
     Raises:
         OSError, ValueError, KeyError: If it is not such a folder.
@@ -67,7 +70,15 @@ def read_run(folder):
         "flags": dict(config["flags"]),
         "versions": dict(config["versions"]),
         "metrics": read_metrics(folder),
+        "evaluation": _read_evaluation(folder),
     }
+
+
+def _read_evaluation(folder):
+    try:
+        return dict(json.loads((folder / "evaluation.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def finished(*folders):
@@ -109,6 +120,7 @@ def records(results):
         table.append(
             {name: identity.get(name) for name in names}
             | {name: result.get(name) for name in FIGURES}
+            | {name: result["evaluation"].get(name) for name in EVALUATIONS}
             | {
                 "seconds": round(seconds, 1),
                 "images_per_second": round(statistics.median(speeds)) if speeds else None,
@@ -147,23 +159,39 @@ def markdown(results):
     """A Markdown table with a row per setting: mean ± standard deviation over seeds."""
     if not results:
         return "No finished runs.\n"
-    header = None
+    columns = {
+        "validation": lambda run: run.get("final_val_accuracy"),
+        "final test accuracy": lambda run: run["final_test_accuracy"],
+        "best": lambda run: run["best_test_accuracy"],
+        **{
+            title: lambda run, name=name: run["evaluation"].get(name)
+            for name, title in EVALUATIONS.items()
+        },
+        "RMD": lambda run: run.get("final_test_rmd"),
+    }
+    columns = {  # those that there is something in
+        title: get
+        for title, get in columns.items()
+        if any(get(run) is not None for run in results)
+    }
     lines = []
     for settings, members in groups(results):
-        if header is None:
-            header = [*settings, "final test accuracy", "best", "RMD", "n"]
+        if not lines:
+            header = [*settings, *columns, "n"]
             lines.append("| " + " | ".join(header) + " |")
             lines.append("|" + "---|" * len(header))
-        rmd = [m["final_test_rmd"] for m in members if m.get("final_test_rmd") is not None]
         cells = ["" if value is None else f"{value}" for value in settings.values()]
-        cells += [
-            _percent([member["final_test_accuracy"] for member in members]),
-            _percent([member["best_test_accuracy"] for member in members]),
-            f"{statistics.fmean(rmd):.3f}" if rmd else "",
-            str(len(members)),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        for title, get in columns.items():
+            values = [get(run) for run in members if get(run) is not None]
+            cells.append(_cell(title, values))
+        lines.append("| " + " | ".join([*cells, str(len(members))]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(title, values):
+    if not values:
+        return ""
+    return f"{statistics.fmean(values):.3f}" if title == "RMD" else _percent(values)
 
 
 def write(results, folder, name="results"):
@@ -225,9 +253,10 @@ def keep(results, destination):
         config["versions"] = result["versions"]
         (destination / name).mkdir(parents=True, exist_ok=True)
         runs.write_json(destination / name / "config.json", config)
-        for file in ("metrics.jsonl", "result.json"):
-            text = (pathlib.Path(result["folder"]) / file).read_text()
-            _write_text(destination / name / file, text)
+        folder = pathlib.Path(result["folder"])
+        for file in ("metrics.jsonl", "result.json", "evaluation.json"):
+            if (folder / file).exists():
+                _write_text(destination / name / file, (folder / file).read_text())
 
 
 def main(argv):

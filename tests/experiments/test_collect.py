@@ -121,6 +121,29 @@ def test_the_command_line_writes_tables_and_says_what_is_missing(folder, command
     ).read_text()
 
 
+def test_evaluations_of_features_are_collected(folder):
+    figures = {"accuracy": 0.9, "knn_30_0.05": 0.625, "knn_1_0.05": 0.5}
+    for seed in (0, 1):
+        path = folder / "x" / str(seed) / "evaluation.json"
+        path.write_text(json.dumps({**figures, "knn_30_0.05": 0.6 + seed / 10}))
+    results = collect.read_runs(collect.finished(folder).values())
+    lines = collect.markdown(results).splitlines()
+    assert "| kNN, k = 1 | kNN, k = 30 |" in lines[0]
+    (softmax,) = (line for line in lines if "softmax" in line)
+    assert f"| 65.00 ± {100 * statistics.stdev([0.6, 0.7]):.2f}% |" in softmax
+    records = collect.records(results)
+    assert [r["knn_30_0.05"] for r in records] == [None, 0.6, 0.7, None]
+    collect.keep(results, folder / "kept")
+    kept = folder / "kept" / flags.run_name(config(seed=1)) / "evaluation.json"
+    assert json.loads(kept.read_text())["knn_30_0.05"] == 0.7
+
+
+def test_columns_without_a_figure_are_left_out(folder):
+    found = collect.finished(folder / "x")
+    header = collect.markdown(collect.read_runs(found.values())).splitlines()[0]
+    assert header == "| ncm | dataset | final test accuracy | best | n |"
+
+
 @pytest.mark.bad_input
 def test_a_malformed_grid_is_refused(folder):
     (folder / "grid.tsv").write_text("lr\n0.1\n")
@@ -131,7 +154,8 @@ def test_a_malformed_grid_is_refused(folder):
 def test_committed_results_are_those_of_the_grids():
     """What is committed can be read, lies under its name, and tells no paths."""
     found = collect.finished(RESULTS / "sweep")
-    grids = [RESULTS.parent / f"{name}.tsv" for name in ("small", "methods")]
+    names = ("small", "methods", "nca", "dnc_tuning")
+    grids = [RESULTS.parent / f"{name}.tsv" for name in names]
     rows = [row for path in grids for row in grid.read(path)]
     assert {row.run for row in rows} >= {path.name for path in found.values()}
     for path in found.values():
