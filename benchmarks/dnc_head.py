@@ -24,9 +24,11 @@ from deepncm_tf.losses import LogitCrossEntropy
 CASES = {"cifar": (10, 4, 512, 128, 12_928), "imagenet": (1000, 4, 2048, 256, 25_856)}
 
 
-def ours(num_classes, size, dimensions, batch, samples):
+def ours(num_classes, size, dimensions, batch, samples, clustering="sinkhorn"):
     """A function of a batch that makes one step."""
-    head = SubCentroids(num_classes, size, memory_size=samples - batch)
+    head = SubCentroids(
+        num_classes, size, memory_size=samples - batch, clustering=clustering
+    )
     head.build((None, dimensions))
     loss = LogitCrossEntropy()
 
@@ -103,15 +105,18 @@ def batch_of(rng, case):
     return tf.constant(features), tf.constant(labels)
 
 
-def measure(case, repeats, with_official, base):
+def measure(case, repeats, others, base):
     num_classes, size, dimensions, batch, samples = case
     rng = np.random.default_rng(0)
     steps = {"ours": ours(*case)}
+    if "kmeans" in others:
+        steps["k-means"] = ours(*case, clustering="kmeans")
     for _ in range(samples // batch + 2):  # fills the memory
-        steps["ours"](*batch_of(rng, case))
+        for step in steps.values():
+            step(*batch_of(rng, case))
     print(f"C={num_classes} K={size} d={dimensions}, {samples:,} features")
     print(f"  peak memory above the import: {(peak() - base) / 2**30:.2f} GiB")
-    if with_official:
+    if "official" in others:
         steps["official way"] = official_way(*case)
     times = {label: [] for label in steps}
     for _ in range(repeats):
@@ -123,9 +128,8 @@ def measure(case, repeats, with_official, base):
             times[label].append(time.perf_counter() - start)
     medians = {label: statistics.median(seconds) for label, seconds in times.items()}
     for label, seconds in medians.items():
-        print(f"  {label}: median {1000 * seconds:.1f} ms")
-    if with_official:
-        print(f"  ratio: {medians['official way'] / medians['ours']:.1f}")
+        ratio = seconds / medians["ours"]
+        print(f"  {label}: median {1000 * seconds:.1f} ms, {ratio:.2f} times ours")
 
 
 def main():
@@ -135,10 +139,12 @@ def main():
     )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--official", action="store_true", help="also the official way")
+    parser.add_argument("--kmeans", action="store_true", help="also ours with k-means")
     arguments = parser.parse_args()
     base = peak()
+    others = [name for name in ("official", "kmeans") if vars(arguments)[name]]
     for name in arguments.cases:
-        measure(CASES[name], arguments.repeats, arguments.official, base)
+        measure(CASES[name], arguments.repeats, others, base)
 
 
 def peak():
