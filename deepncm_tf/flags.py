@@ -41,6 +41,7 @@ class Flag:
     argument: str = ""  # of the method's classifier, where it has another name
     convert: Callable = lambda value, config: value  # to the classifier's argument
     from_dataset: bool = False  # default is the dataset's own
+    from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults
     identity: bool = True  # whether another value gives another result
 
 
@@ -95,7 +96,7 @@ FLAGS = (
     Flag(
         "centroid_momentum",
         float,
-        0.999,
+        0.9999,
         "Weight of the past in the sub-centroids of --ncm=dnc.",
         "a number in [0, 1)",
         lambda value: 0 <= value < 1,
@@ -104,7 +105,7 @@ FLAGS = (
     ),
     _choice(
         "centroid_momentum_schedule",
-        "constant",
+        "learning_rate",
         ("constant", "learning_rate"),
         "Whether 1 - --centroid_momentum falls with the learning rate.",
         method="dnc",
@@ -143,7 +144,7 @@ FLAGS = (
     ),
     _choice(
         "sub_centroid_initializer",
-        "random",
+        "orthogonal",
         ("random", "class", "orthogonal", "samples"),
         "Where the sub-centroids of --ncm=dnc start.",
         method="dnc",
@@ -160,7 +161,7 @@ FLAGS = (
     Flag(
         "logit_norm",
         str,
-        "layer",
+        "0.0625",
         "layer for a layer normalization of the class scores of --ncm=dnc, or their "
         "temperature.",
         "layer, or a positive number",
@@ -209,10 +210,12 @@ FLAGS = (
         "embedding_dim",
         int,
         None,
-        "Dimensions of a linear map between backbone and classifier; none by default. "
-        "The number of classes gives the paper's variant with equal parameters.",
-        "an integer >= 1",
-        lambda n: n >= 1,
+        "Dimensions of a linear map between backbone and classifier, 0 for none; by default "
+        "128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives DeepNCM's "
+        "variant with equal parameters.",
+        "an integer >= 0",
+        lambda n: n >= 0,
+        from_method={"dnc": 128, "nca": 128},
     ),
     _choice("dataset", "cifar10", tuple(DATASETS), "Images to train on."),
     _choice(
@@ -424,10 +427,9 @@ def resolve(values):
                 f"--{name} must be {TABLE[name].wanted}. Received: --{name}={value}"
             )
     config = {flag.name: values.get(flag.name, flag.default) for flag in FLAGS}
-    recipe = DATASETS[config["dataset"]]
     for flag in FLAGS:
-        if flag.from_dataset and config[flag.name] is None:
-            config[flag.name] = getattr(recipe, flag.name)
+        if config[flag.name] is None:
+            config[flag.name] = _default(flag, config)
         if flag.method and flag.method != config["ncm"]:
             if flag.name in values:
                 raise FlagError(
@@ -436,13 +438,22 @@ def resolve(values):
                     f"with --ncm={config['ncm']}"
                 )
             del config[flag.name]
-    _check_combinations(config, recipe)
+    config["embedding_dim"] = config["embedding_dim"] or None
+    _check_combinations(config)
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
     return config
 
 
-def _check_combinations(config, recipe):
+def _default(flag, config):
+    """A flag's default, which may depend on the dataset or the method."""
+    if flag.from_dataset:
+        return getattr(DATASETS[config["dataset"]], flag.name)
+    return flag.from_method.get(config["ncm"], flag.default)
+
+
+def _check_combinations(config):
+    recipe = DATASETS[config["dataset"]]
     if config["label"] not in recipe.num_classes:
         raise FlagError(
             "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
@@ -491,14 +502,12 @@ def run_name(config):
     Returns:
         String, fit for a file name; equal for equal identities only.
     """
-    recipe = DATASETS[config["dataset"]]
     parts = [config["dataset"], config["ncm"]]
     for name, value in identity(config).items():
         flag = TABLE[name]
-        default = getattr(recipe, name) if flag.from_dataset else flag.default
         if name in ("dataset", "ncm"):
             continue
-        if name in ALWAYS_NAMED or value != default:
+        if name in ALWAYS_NAMED or value != _default(flag, config):
             parts.append(f"{name}={value}")
     whole = "_".join(parts)
     # Seed and learning rate stand at the end: a digest of all of it keeps names apart.

@@ -55,7 +55,7 @@ def test_digits_have_their_own_defaults():
         ),
         ({"resnet_size": 9}, r"--resnet_size must be 6n \+ 2 .* Received: --resnet_size=9"),
         ({"resnet_version": 3}, "--resnet_version must be 1 or 2"),
-        ({"embedding_dim": 0}, "--embedding_dim must be an integer >= 1"),
+        ({"embedding_dim": -1}, "--embedding_dim must be an integer >= 0"),
         ({"dataset": "mnist"}, "--dataset must be one of cifar10, cifar100, digits"),
         ({"label": "medium"}, "--label must be one of fine, coarse"),
         ({"label": "coarse"}, "--label=coarse needs .*Received: --dataset=cifar10"),
@@ -150,6 +150,24 @@ def test_run_names():
     assert "digits_decay_decay=0.9_learning_rate=0.1_seed=0" in names
     config = flags.resolve({"dataset": "digits"})
     assert config["model_dir"].endswith(flags.run_name(config))
+
+
+def test_embedding_is_the_method_s_own():
+    def dimensions(**values):
+        return flags.resolve(values)["embedding_dim"]
+
+    assert dimensions() is None
+    assert dimensions(embedding_dim=0) is None
+    assert dimensions(ncm="dnc") == dimensions(ncm="nca") == 128
+    assert dimensions(ncm="dnc", embedding_dim=0) is None
+    names = {
+        flags.run_name(flags.resolve({"ncm": "nca", **values}))
+        for values in ({}, {"embedding_dim": 128}, {"embedding_dim": 0})
+    }
+    assert names == {
+        "cifar10_nca_learning_rate=0.1_seed=0",
+        "cifar10_nca_embedding_dim=None_learning_rate=0.1_seed=0",
+    }
 
 
 def test_long_run_names_are_cut_and_stay_apart():
@@ -266,11 +284,12 @@ def test_classifier_arguments_are_those_of_the_constructor():
         "clustering": "sinkhorn",
         "sinkhorn_epsilon": 0.05,
         "sinkhorn_iterations": 3,
-        "initializer": "random",
+        "initializer": "orthogonal",
         "feature_norm": None,
         "logit_norm": 0.5,
     }
-    layer = flags.resolve({"ncm": "dnc", "num_sub_centroids": "auto"})
+    values = {"ncm": "dnc", "num_sub_centroids": "auto", "logit_norm": "layer"}
+    layer = flags.resolve(values)
     assert flags.classifier_arguments(layer)["num_sub_centroids"] == "auto"
     assert flags.classifier_arguments(layer)["logit_norm"] == "layer"
     assert flags.classifier_arguments(layer)["feature_norm"] == "layer"
