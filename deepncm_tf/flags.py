@@ -43,6 +43,7 @@ class Flag:
     from_dataset: bool = False  # default is the dataset's own
     from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults
     identity: bool = True  # whether another value gives another result
+    before: Any = None  # what runs did before there was the flag, if not its default
 
 
 def _positive(value):
@@ -108,6 +109,7 @@ FLAGS = (
         "learning_rate",
         ("constant", "learning_rate"),
         "Whether 1 - --centroid_momentum falls with the learning rate.",
+        before="constant",
         method="dnc",
         argument=SCHEDULE,
     ),
@@ -210,9 +212,9 @@ FLAGS = (
         "embedding_dim",
         int,
         None,
-        "Dimensions of a linear map between backbone and classifier, 0 for none; by default "
-        "128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives DeepNCM's "
-        "variant with equal parameters.",
+        "Dimensions of a linear map between backbone and classifier, 0 for none; by "
+        "default 128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives "
+        "DeepNCM's variant with equal parameters.",
         "an integer >= 0",
         lambda n: n >= 0,
         from_method={"dnc": 128, "nca": 128},

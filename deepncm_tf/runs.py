@@ -281,10 +281,10 @@ class RunFolder:
 def flags_identity(config):
     """`flags.identity` of a config that another version may have written.
 
-    A flag that the other version did not have counts as its default: what it did then.
+    A flag that the other version did not have counts as what it did then.
     """
     defaults = {
-        flag.name: flag.default
+        flag.name: flag.default if flag.before is None else flag.before
         for flag in flags.FLAGS
         if flag.method in ("", config.get("ncm")) and not flag.from_dataset
     }

@@ -147,3 +147,11 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, mount):
     assert error.value.errno == errno.ENOSPC
     assert json.loads((path / "file.json").read_text()) == {"a": 1}
     assert os.listdir(path) == ["file.json"]
+
+
+def test_a_flag_that_an_earlier_version_did_not_have_is_what_it_did_then():
+    config = flags.resolve({"ncm": "dnc", "accumulate_steps": 1})
+    then = flags.resolve({"ncm": "dnc", "centroid_momentum_schedule": "constant"})
+    for name in ("accumulate_steps", "centroid_momentum_schedule"):
+        del config[name]
+    assert runs.flags_identity(config) == flags.identity(then)
