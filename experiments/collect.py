@@ -8,6 +8,7 @@ called) and writes `results.tsv`, `results.json` and `results.md`.
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -28,8 +29,17 @@ FIGURES = (
     "final_val_accuracy",
     "final_test_rmd",
 )
-# What `python -m deepncm_tf.evaluate` has written into a run's folder, with its defaults.
-EVALUATIONS = {"knn_1_0.05": "kNN, k = 1", "knn_30_0.05": "kNN, k = 30"}
+# What `python -m deepncm_tf.evaluate` and `discover` have written into a run's folder, with
+# their defaults.
+EVALUATION_FILES = ("evaluation.json", "discovery.json")
+EVALUATIONS = {
+    "knn_1_0.05": "kNN, k = 1",
+    "knn_30_0.05": "kNN, k = 30",
+    "induction_accuracy_1": "induction, k = 1",
+    "induction_accuracy_30": "induction, k = 30",
+    "normalized_mutual_information": "NMI",
+}
+NUMBERS = ("RMD", "NMI")  # the others are shares
 
 
 def key(config):
@@ -55,8 +65,8 @@ def read_run(folder):
 
     Returns:
         Dictionary: `flags` and `versions` of its config, `metrics` (a list with a
-        dictionary per epoch), `evaluation` (of `evaluation.json`, where there is one),
-        and what is in `result.json`.
+        dictionary per epoch), `evaluation` (of `evaluation.json` and `discovery.json`,
+        where they are), and what is in `result.json`.
 
     Raises:
         OSError, ValueError, KeyError: If it is not such a folder.
@@ -75,10 +85,11 @@ def read_run(folder):
 
 
 def _read_evaluation(folder):
-    try:
-        return dict(json.loads((folder / "evaluation.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
+    found = {}
+    for name in EVALUATION_FILES:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            found |= dict(json.loads((folder / name).read_text()))
+    return found
 
 
 def finished(*folders):
@@ -191,7 +202,7 @@ def markdown(results):
 def _cell(title, values):
     if not values:
         return ""
-    return f"{statistics.fmean(values):.3f}" if title == "RMD" else _percent(values)
+    return f"{statistics.fmean(values):.3f}" if title in NUMBERS else _percent(values)
 
 
 def write(results, folder, name="results"):
@@ -254,7 +265,7 @@ def keep(results, destination):
         (destination / name).mkdir(parents=True, exist_ok=True)
         runs.write_json(destination / name / "config.json", config)
         folder = pathlib.Path(result["folder"])
-        for file in ("metrics.jsonl", "result.json", "evaluation.json"):
+        for file in ("metrics.jsonl", "result.json", *EVALUATION_FILES):
             if (folder / file).exists():
                 _write_text(destination / name / file, (folder / file).read_text())
 

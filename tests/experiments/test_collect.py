@@ -126,9 +126,13 @@ def test_evaluations_of_features_are_collected(folder):
     for seed in (0, 1):
         path = folder / "x" / str(seed) / "evaluation.json"
         path.write_text(json.dumps({**figures, "knn_30_0.05": 0.6 + seed / 10}))
+    discovery = {"induction_accuracy_30": 0.25, "normalized_mutual_information": 0.5}
+    (folder / "y" / "discovery.json").write_text(json.dumps(discovery))
     results = collect.read_runs(collect.finished(folder).values())
     lines = collect.markdown(results).splitlines()
-    assert "| kNN, k = 1 | kNN, k = 30 |" in lines[0]
+    assert "| kNN, k = 1 | kNN, k = 30 | induction, k = 30 | NMI |" in lines[0]
+    (decay,) = (line for line in lines if "decay" in line and "0.5" in line)
+    assert "| 25.00% | 0.500 |" in decay
     (softmax,) = (line for line in lines if "softmax" in line)
     assert f"| 65.00 ± {100 * statistics.stdev([0.6, 0.7]):.2f}% |" in softmax
     records = collect.records(results)
@@ -154,7 +158,7 @@ def test_a_malformed_grid_is_refused(folder):
 def test_committed_results_are_those_of_the_grids():
     """What is committed can be read, lies under its name, and tells no paths."""
     found = collect.finished(RESULTS / "sweep")
-    names = ("small", "methods", "nca", "dnc_tuning")
+    names = ("small", "methods", "nca", "dnc_tuning", "dnc_ablation", "superclasses")
     grids = [RESULTS.parent / f"{name}.tsv" for name in names]
     rows = [row for path in grids for row in grid.read(path)]
     assert {row.run for row in rows} >= {path.name for path in found.values()}
