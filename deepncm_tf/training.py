@@ -7,7 +7,16 @@ import time
 
 import keras
 
-from deepncm_tf import classifiers, datasets, flags, pipeline, replicas, runs, signals
+from deepncm_tf import (
+    classifiers,
+    datasets,
+    flags,
+    pipeline,
+    replicas,
+    run_flags,
+    runs,
+    signals,
+)
 from deepncm_tf.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.classifiers import momentum
@@ -58,7 +67,7 @@ def run(config):
 
 def _run(config, folder, splits, strategy):
     with (
-        _dtype_policy(flags.DTYPES[config["dtype"]]),
+        _dtype_policy(run_flags.DTYPES[config["dtype"]]),
         strategy.scope() if strategy else contextlib.nullcontext(),
         signals.Signals().handled() as stop,
         _lost_workers(strategy),

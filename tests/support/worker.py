@@ -19,10 +19,10 @@ def main():
     import numpy as np
     from absl import app
 
-    from deepncm_tf import DeepNCM, cifar_main, finite, flags
+    from deepncm_tf import DeepNCM, cifar_main, finite, run_flags
 
     keras.config.set_floatx("float64")
-    flags.DTYPES["fp32"] = "float64"
+    run_flags.DTYPES["fp32"] = "float64"
     killing.patch(killing.Points("none", 0, 0))
     killing.use_small_network()
     steps = iter(range(1, 10**9))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a flag is, and the kinds of flags that there are several of."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+SCHEDULE = "schedule"  # of an argument over the run, which needs the number of steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One flag: its type, default, range, and what it belongs to."""
+
+    name: str
+    kind: type  # str, int, float or bool
+    default: Any  # None where it depends on the dataset, or where unset has a meaning
+    help: str
+    wanted: str = ""  # what a right value is, for the error message
+    accepts: Callable = lambda value: True
+    choices: tuple = ()
+    method: str = ""  # the only --ncm that it applies to
+    argument: str = ""  # of the method's classifier, where it has another name
+    convert: Callable = lambda value, config: value  # to the classifier's argument
+    from_dataset: bool = False  # default is the dataset's own
+    from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults
+    identity: bool = True  # whether another value gives another result
+    before: Any = None  # what runs did before there was the flag, if not its default
+
+
+def positive(value):
+    return 0 < value < math.inf
+
+
+def is_positive_number(text):
+    try:
+        return positive(float(text))
+    except ValueError:
+        return False
+
+
+def choice(name, default, choices, help, **kwargs):
+    wanted = "one of " + ", ".join(choices)
+    return Flag(name, str, default, help, wanted, choices.__contains__, choices, **kwargs)
+
+
+def integer(name, default, help, minimum=1, **kwargs):
+    wanted = f"an integer >= {minimum}"
+    return Flag(name, int, default, help, wanted, lambda n: minimum <= n < 2**31, **kwargs)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags of every run: its data, network, recipe and machine."""
+
+import math
+
+from deepncm_tf.datasets import DATASETS
+from deepncm_tf.flag import Flag, choice, integer, positive
+
+DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+RUN_FLAGS = (
+    Flag(
+        "embedding_dim",
+        int,
+        None,
+        "Dimensions of a linear map between backbone and classifier, 0 for none; by "
+        "default 128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives "
+        "DeepNCM's variant with equal parameters.",
+        "an integer >= 0",
+        lambda n: n >= 0,
+        from_method={"dnc": 128, "nca": 128},
+    ),
+    choice("dataset", "cifar10", tuple(DATASETS), "Images to train on."),
+    choice(
+        "label",
+        "fine",
+        ("fine", "coarse"),
+        "Classes, or superclasses: the 20 of CIFAR-100, pairs of digits.",
+    ),
+    Flag(
+        "validation_fraction",
+        float,
+        0.0,
+        "Share of the training images held out for tuning.",
+        "a number in [0, 1)",
+        lambda value: 0 <= value < 1,
+    ),
+    Flag(
+        "data_dir",
+        str,
+        None,
+        "Folder of TFDS datasets; by default TFDS's own choice.",
+        identity=False,
+    ),
+    Flag(
+        "model_dir",
+        str,
+        None,
+        "Folder of the run; by default runs/ and a name made of the flags.",
+        "the name of a folder",
+        bool,
+        identity=False,
+    ),
+    choice(
+        "augmentation",
+        "standard",
+        ("standard", "snca"),
+        "Crops of padded images, mirrored; or crops of any size, colours and gray.",
+    ),
+    Flag(
+        "resnet_size",
+        int,
+        None,
+        "Depth of the ResNet, 6n + 2, or 18 or 34 for the wide ones; by default 32, for "
+        "digits 8.",
+        "6n + 2 with n >= 1, for example 8, 20, 32 or 56, or 18 or 34",
+        lambda n: (n >= 8 and n % 6 == 2) or n in (18, 34),
+        from_dataset=True,
+    ),
+    Flag(
+        "resnet_version",
+        int,
+        2,
+        "1, or 2 for pre-activation.",
+        "1 or 2",
+        (1, 2).__contains__,
+    ),
+    integer(
+        "batch_size",
+        None,
+        "Samples in a step, over all devices; by default 128, for digits 32.",
+        from_dataset=True,
+    ),
+    integer(
+        "accumulate_steps",
+        1,
+        "Parts of a batch that are computed one after the other, where memory does not "
+        "hold it at once.",
+    ),
+    integer(
+        "train_epochs",
+        None,
+        "Length of the run, of which the learning rate's drops are fractions; by default "
+        "250, for digits 20.",
+        from_dataset=True,
+    ),
+    Flag(
+        "max_train_steps",
+        int,
+        None,
+        "Stops the run early, on the schedule of --train_epochs.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+    ),
+    integer("epochs_between_evals", 1, "Epochs from one evaluation to the next."),
+    choice(
+        "recipe",
+        "official",
+        ("official", "snca"),
+        "Optimizer and schedule: of the official ResNet, or of SNCA on CIFAR (Nesterov; "
+        "drops at 1/4, 1/2 and 3/4).",
+    ),
+    Flag(
+        "learning_rate",
+        float,
+        0.1,
+        "Initial learning rate.",
+        "a positive number",
+        positive,
+    ),
+    Flag(
+        "weight_decay",
+        float,
+        2e-4,
+        "c in the loss's c/2 * (sum of squares of all trainable variables).",
+        "a number >= 0",
+        lambda value: 0 <= value < math.inf,
+    ),
+    Flag(
+        "gradient_clip",
+        float,
+        1.0,
+        "Limit of each component of the gradient; 0 for none.",
+        "a number >= 0",
+        lambda value: 0 <= value < math.inf,
+    ),
+    Flag(
+        "seed",
+        int,
+        0,
+        "Of initial weights, order and augmentation.",
+        "an integer in [0, 2**31)",
+        lambda n: 0 <= n < 2**31,
+    ),
+    choice("dtype", "fp32", tuple(DTYPES), "Precision of the backbone's computation."),
+    choice(
+        "distribution_strategy",
+        "one_device",
+        ("one_device", "mirrored", "multi_worker_mirrored"),
+        "Whether to train on one device, on several of this machine, or on several "
+        "machines, which TF_CONFIG or Slurm's variables describe.",
+        identity=False,
+    ),
+    Flag(
+        "num_devices",
+        int,
+        None,
+        "Devices of --distribution_strategy=mirrored: GPUs (by default all), or logical "
+        "CPUs (by default 2) on a machine without a GPU.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+        identity=False,
+    ),
+    choice("jit_compile", "auto", ("auto", "on", "off"), "XLA compilation."),
+    Flag(
+        "checkpoint_every_steps",
+        int,
+        None,
+        "Steps from one checkpoint to the next inside an epoch; by default only its end "
+        "is one.",
+        "an integer >= 1",
+        lambda n: n >= 1,
+        identity=False,
+    ),
+    Flag(
+        "overwrite",
+        bool,
+        False,
+        "Starts anew in a --model_dir that holds a run; the old run is moved aside and "
+        "deleted once the new one has a checkpoint.",
+        identity=False,
+    ),
+)
