@@ -141,7 +141,7 @@ def evaluate(
         )
     num_classes = max(run.model.classifier.num_classes, int(bank_labels.max()) + 1)
     if search == "faiss":
-        similarities, near = _faiss_nearest(queries, rows, max(neighbours))
+        similarities, near = faiss_nearest(queries, rows, max(neighbours))
     else:
         bar = keras.utils.Progbar(len(queries), unit_name="query")
         similarities, near = evaluation.nearest(
@@ -160,7 +160,8 @@ def evaluate(
     return found | retrieval.retrieval_metrics(queries, labels)
 
 
-def _faiss_nearest(queries, rows, k):
+def faiss_nearest(queries, rows, k):
+    """As `evaluation.nearest`, by faiss."""
     import faiss
     import numpy as np
 

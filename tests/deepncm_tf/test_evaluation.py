@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nearest neighbours against plain loops and the official results."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from helpers import GOLDEN
 from sklearn.neighbors import NearestNeighbors
 
-from deepncm_tf import evaluation
+from deepncm_tf import evaluate, evaluation
 
 KNN = dict(np.load(GOLDEN / "nca_knn.npz", allow_pickle=False))
 
@@ -118,3 +121,39 @@ def test_bad_arguments(data):
         evaluation.knn_predict(queries, bank, labels, 1, temperature=0)
     with pytest.raises(ValueError, match=r"a label for each of 60 rows\. Received: 59"):
         evaluation.knn_predict(queries, bank, labels[:-1], 1)
+
+
+class IndexFlatIP:
+    """As faiss's, in NumPy: it takes C-contiguous float32 alone."""
+
+    def __init__(self, dimensions):
+        self.rows = np.zeros((0, dimensions), "float32")
+
+    def add(self, rows):
+        assert rows.dtype == "float32"
+        assert rows.flags.c_contiguous
+        self.rows = np.concatenate([self.rows, rows])
+
+    def search(self, queries, k):
+        assert queries.dtype == "float32"
+        assert queries.flags.c_contiguous
+        similarities = queries @ self.rows.T
+        rows = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(similarities, rows, axis=1), rows
+
+
+def test_faiss_is_asked_for_the_same(data, monkeypatch):
+    faiss = types.SimpleNamespace(IndexFlatIP=IndexFlatIP)
+    monkeypatch.setitem(sys.modules, "faiss", faiss)
+    evaluate.check_search("faiss")
+    bank, _, queries = data
+    found = evaluate.faiss_nearest(queries.astype("float64")[:, ::-1], bank[:, ::-1], 7)
+    expected = evaluation.nearest(queries, bank, 7)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_faiss_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match="--knn=faiss needs the package faiss-cpu"):
+        evaluate.check_search("faiss")
