@@ -110,14 +110,19 @@ def read_runs(folders):
 
 
 def varied(results):
-    """Names of the flags that tell the runs apart; the seed is always one."""
+    """Names of the flags that tell the runs apart; the seed is always one.
+
+    Of the flags of one method that all its runs share only the first tells something.
+    """
     identities = [runs.flags_identity(result["flags"]) for result in results]
-    return [
-        name
-        for name in flags.TABLE
-        if name in ("dataset", "ncm", "seed")
-        or len({str(identity.get(name)) for identity in identities}) > 1
-    ]
+
+    def varies(name):
+        first = name in flags.ALWAYS_NAMED
+        values = {str(one.get(name)) for one in identities if first or name in one}
+        return len(values) > 1
+
+    always = ("dataset", "ncm", "seed")
+    return [name for name in flags.TABLE if name in always or varies(name)]
 
 
 def records(results):
