@@ -84,7 +84,8 @@ def write(variable, start, rows):
         rows: `(n, d)` NumPy array, or what slices like one.
     """
     if keras.backend.backend() != "tensorflow":
-        variable.assign(ops.slice_update(variable, (start, 0), rows))
+        bank = ops.convert_to_tensor(variable)
+        variable.assign(ops.slice_update(bank, (start, 0), ops.convert_to_tensor(rows)))
         return
     import tensorflow as tf
 
