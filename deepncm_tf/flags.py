@@ -151,9 +151,10 @@ def run_name(config):
         String, fit for a file name; equal for equal identities only.
     """
     parts = [config["dataset"], config["ncm"]]
-    for name, value in identity(config).items():
-        flag = TABLE[name]
-        if name in ("dataset", "ncm"):
+    kept = identity(config)
+    for flag in FLAGS:
+        name, value = flag.name, kept.get(flag.name)
+        if name not in kept or name in ("dataset", "ncm"):
             continue
         if name in ALWAYS_NAMED or value != _default(flag, config):
             parts.append(f"{name}={value}")
