@@ -6,6 +6,7 @@ Queries go to all replicas, and the sums over their rows come back.
 """
 
 import math
+import random
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from keras import ops
 
 from deepncm_tf import replicas
 from deepncm_tf.bank import class_log_sums, nearest_class
+
+NOISE_ROWS = 8192  # made at once: the noise for a large bank is large
 
 
 def create(size, dimensions, dtype, sharded):
@@ -72,7 +75,7 @@ def assign(variable, values):
     if _is_sharded(variable):
         write(variable, 0, values)
     else:
-        variable.assign(values)
+        variable.assign(np.asarray(values))
 
 
 def write(variable, start, rows):
@@ -97,6 +100,17 @@ def write(variable, start, rows):
             with tf.init_scope():
                 values = np.asarray(rows[begin - start : end - start])
                 component[begin - first : end - first].assign(values)
+
+
+def fill_with_noise(variable, limit):
+    """Gives a bank uniform noise in ±limit, the same for any number of replicas."""
+    seed = random.randint(1, 10**9)  # as Keras's initializers draw theirs
+    rng = np.random.default_rng(seed)
+    size, dimensions = whole_shape(variable)
+    for start in range(0, size, NOISE_ROWS):
+        rows = min(NOISE_ROWS, size - start)
+        noise = rng.uniform(-limit, limit, size=(rows, dimensions))
+        write(variable, start, noise.astype(variable.dtype))
 
 
 class Shard:

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neighborhood components: a class is its samples, kept in a bank of features."""
 
-import random
-
 import keras
-import numpy as np
 from keras import ops
 
 from deepncm_tf import replicas, shards
@@ -19,7 +16,6 @@ from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import unit
 
 UNKNOWN = -1  # label of a bank row that no sample has been written to
-NOISE_ROWS = 8192  # made at once: the noise for a large bank is large
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -128,20 +124,11 @@ class NeighborhoodComponents(Classifier):
         self.bank = shards.create(
             self.bank_size, dimensions, self.state_dtype, self.bank_sharding
         )
-        self._fill_with_noise((3.0 / dimensions) ** 0.5)
+        shards.fill_with_noise(self.bank, (3.0 / dimensions) ** 0.5)
         self.bank_labels = self.add_state(
             "bank_labels", (self.bank_size,), dtype="int32", initializer=self._labels
         )
         self.updates = self.add_state("updates", (), dtype="int32")
-
-    def _fill_with_noise(self, limit):
-        seed = random.randint(1, 10**9)  # as Keras's initializers draw theirs
-        rng = np.random.default_rng(seed)
-        dimensions = self.bank.shape[1]
-        for start in range(0, self.bank_size, NOISE_ROWS):
-            rows = min(NOISE_ROWS, self.bank_size - start)
-            noise = rng.uniform(-limit, limit, size=(rows, dimensions))
-            shards.write(self.bank, start, noise.astype(self.bank.dtype))
 
     def _labels(self, shape, dtype=None):
         if self._first_labels is None:
@@ -258,7 +245,7 @@ class NeighborhoodComponents(Classifier):
             raise ValueError(
                 f"The bank must be of shape {wanted}. Received: shape {received}"
             )
-        shards.assign(self.bank, np.asarray(store["bank"]))
+        shards.assign(self.bank, store["bank"])
         self.bank_labels.assign(store["bank_labels"])
         self.updates.assign(store["updates"])
 

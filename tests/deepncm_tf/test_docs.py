@@ -156,6 +156,7 @@ def test_classifiers_import_only_keras():
             "memory",
             "metrics",
             "replicas",
+            "shards",
         }
         assert parts <= allowed, path
     for path in (ROOT / "official_resnet").glob("*.py"):
