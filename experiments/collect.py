@@ -264,10 +264,8 @@ def keep(results, destination):
     The folder's own path is not kept in them: `model_dir` becomes the run's name.
     """
     for result in results:
-        # With the flags that the run's version did not have yet.
-        complete = {**runs.flags_identity(result["flags"]), **result["flags"]}
-        name = flags.run_name(complete)
-        config = {"flags": {**complete, "model_dir": name}}
+        name = flags.run_name(runs.flags_identity(result["flags"]))
+        config = {"flags": {**result["flags"], "model_dir": name}}
         config["versions"] = result["versions"]
         (destination / name).mkdir(parents=True, exist_ok=True)
         runs.write_json(destination / name / "config.json", config)

@@ -142,7 +142,10 @@ def methods(runs):
             mean, std = collect.mean_and_std(values)
             axis.errorbar(place, mean, yerr=std, fmt="o", color=color, capsize=4)
             axis.plot([place + 0.15] * len(values), values, ".", color=color, alpha=0.6)
-        names = [f"{name}\nn={len(values)}" for name, values in groups.items()]
+        names = [
+            f"{name.replace(' ', chr(10))}\nn={len(values)}"
+            for name, values in groups.items()
+        ]
         axis.set_xticks(range(len(groups)), names, fontsize=8)
         axis.set(title=TITLES[dataset], ylabel="final test accuracy")
         axis.margins(x=0.1)

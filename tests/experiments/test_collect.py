@@ -11,7 +11,7 @@ import sys
 import pytest
 from finished import write_run
 
-from deepncm_tf import flags
+from deepncm_tf import flags, runs
 from experiments import collect, grid
 
 RESULTS = pathlib.Path(collect.__file__).with_name("results")
@@ -164,5 +164,6 @@ def test_committed_results_are_those_of_the_grids():
     assert {row.run for row in rows} >= {path.name for path in found.values()}
     for path in found.values():
         stored = json.loads((path / "config.json").read_text())["flags"]
-        assert stored["model_dir"] == path.name == flags.run_name(stored)
+        name = flags.run_name(runs.flags_identity(stored))
+        assert stored["model_dir"] == path.name == name
         assert len(collect.read_metrics(path)) == stored["train_epochs"]
