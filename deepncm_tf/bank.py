@@ -176,7 +176,10 @@ def class_counts(labels, number):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.math.bincount(labels, minlength=number, maxlength=number)
+        # `tf.math.bincount` looks for the largest label, which XLA cannot compile.
+        return tf.raw_ops.DenseBincount(
+            input=labels, size=number, weights=tf.constant([], "int32")
+        )
     return ops.segment_sum(ops.ones_like(labels), labels, num_segments=number)
 
 

@@ -174,6 +174,27 @@ def test_rows_take_part_once_their_label_is_known():
 
 
 @tensorflow_only
+def test_a_step_can_be_compiled():
+    import tensorflow as tf
+
+    nca = NeighborhoodComponents(3, 50, bank_labels=np.arange(50) % 3)
+    nca.build((None, 4))
+
+    def step(features, index):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            weights = nca.loss_weights(index % 3, 2, index)
+            loss = tf.reduce_sum(nca(features, index=index) * weights[:, None])
+        return loss, tape.gradient(loss, features)
+
+    features = tf.random.normal((6, 4), seed=0)
+    plain = step(features, tf.range(6))
+    compiled = tf.function(step, jit_compile=True)(features, tf.range(6))
+    for one, other in zip(plain, compiled, strict=True):
+        assert_close(one, to_numpy(other))
+
+
+@tensorflow_only
 def test_arrays_get_their_index_and_a_lone_sample_no_loss():
     images, labels = random_images(12, num_classes=3)
     labels[5] = 3
