@@ -106,14 +106,14 @@ class Rows:
     """
 
     def __init__(self, bank, labels, num_classes, size, index):
-        self.bank = bank
         self.num_classes = num_classes
         if size is None:
             size = WHOLE if bank.shape[0] <= WHOLE else CHUNK
         self.size = min(size, bank.shape[0])
         self.index = index
         self.number = -(-bank.shape[0] // self.size)
-        labels = ops.convert_to_tensor(labels)
+        self.bank = replicas.read_all(bank) if self.number == 1 else bank
+        labels = replicas.read_all(labels)
         self.classes = ops.where(labels >= 0, labels, num_classes)
         if index is not None:
             places = ops.maximum(index, 0)
@@ -123,7 +123,7 @@ class Rows:
             own = ops.take(self.classes, places, axis=0)
             counts_once = ops.logical_and(index >= 0, is_first(index))
             self.own_classes = ops.where(counts_once, own, num_classes)
-            self.own_rows = replicas.read_rows(bank, places)
+            self.own_rows = replicas.read_rows(self.bank, places)
             self.classes = ops.where(is_own > 0, num_classes, self.classes)
 
     def zeros(self, scaled):
@@ -156,6 +156,9 @@ class Rows:
         return parts if self.index is None else [*parts, self._own(scaled)]
 
     def _chunk(self, number, scaled):
+        if self.number == 1:
+            rows = ops.cast(self.bank, scaled.dtype)
+            return rows, self.classes, ops.matmul(rows, scaled)
         # The last chunk begins early, and leaves out what was there before.
         start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
         places = ops.cast(start, "int32") + ops.arange(self.size, dtype="int32")

@@ -6,7 +6,28 @@ import math
 import keras
 from keras import ops
 
+from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import cosines, inverse_root, mask_absent, unit
+
+
+def as_sizes(sizes, num_classes):
+    """`num_sub_centroids` as an int or a list of C ints, or a `ValueError`."""
+    if isinstance(sizes, str):
+        raise ValueError(
+            "`num_sub_centroids` must be an int, or one for each class, for example from "
+            f"deepncm_tf.centroids.sizes_by_count. Received: num_sub_centroids={sizes!r}"
+        )
+    try:
+        sizes = list(sizes)
+    except TypeError:
+        return as_positive_integer("num_sub_centroids", sizes)
+    sizes = [as_positive_integer("num_sub_centroids", size) for size in sizes]
+    if len(sizes) != num_classes:
+        raise ValueError(
+            "`num_sub_centroids` must be an int, or one for each of "
+            f"{num_classes} classes. Received: {len(sizes)} of them"
+        )
+    return sizes
 
 
 def sizes_by_count(counts, maximum=4):
@@ -144,6 +165,7 @@ def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None)
     dead = idle >= patience
     if sizes is not None:
         dead = ops.logical_and(dead, numbers < ops.cast(sizes, "int32")[:, None])
+    dead = ops.logical_and(dead, there > 0)
     first = ops.cast(ops.argmax(dead, axis=-1), "int32")[:, None]
     chosen = ops.logical_and(dead, numbers == first)  # (C, K)
     near = cosines(samples, features, sub_centroids)

@@ -59,6 +59,8 @@ class Checkpoints:
             progress: The run's `Progress`.
         """
         arrays = {n: np.asarray(shards.whole(v)) for n, v in self.variables.items()}
+        for name, variable in self.variables.items():
+            arrays[name] = arrays[name].astype(_stored_dtype(variable), copy=False)
         if progress.batches:
             arrays.update({n: replicas.read_copies(v) for n, v in self.metrics.items()})
         if not self.writes:
@@ -111,7 +113,9 @@ class Checkpoints:
 
     def _assign(self, path, arrays):
         self.metric_values = {n: arrays.pop(n) for n in self.metrics if n in arrays}
-        kinds = {n: (shards.whole_shape(v), v.dtype) for n, v in self.variables.items()}
+        kinds = {
+            n: (shards.whole_shape(v), _stored_dtype(v)) for n, v in self.variables.items()
+        }
         if {n: (a.shape, str(a.dtype)) for n, a in arrays.items()} != kinds:
             raise runs.RunError(
                 f"{path} is a checkpoint of another model than the flags describe. Give "
@@ -122,3 +126,8 @@ class Checkpoints:
 
     def _paths(self):
         return sorted(self.folder.glob("epoch-*.npz"))
+
+
+def _stored_dtype(variable):
+    """Dtype of a variable's values in an archive: NumPy's own have no bfloat16."""
+    return "float32" if variable.dtype == "bfloat16" else variable.dtype

@@ -131,9 +131,6 @@ def sinkhorn(
 def sinkhorn_plan(samples, similarities, epsilon=0.05, iterations=3, sizes=None):
     """The soft assignment behind `sinkhorn`; each sample's shares add up to one.
 
-    Computed from the logarithms of its scaling factors: nothing overflows, and no divisor
-    is zero, for any epsilon.
-
     Args:
         samples: `Flat` or `ByClass`, the layout.
         similarities: `(n, K)` or `(num_classes, m, K)`.
@@ -142,32 +139,43 @@ def sinkhorn_plan(samples, similarities, epsilon=0.05, iterations=3, sizes=None)
     Returns:
         Logarithms of the shares, of the shape of `similarities`.
     """
-    scores = similarities / epsilon
-    num_clusters = scores.shape[-1]
-    if sizes is None:
-        available, share = True, -ops.log(ops.cast(num_clusters, scores.dtype))
-    else:
-        sizes = ops.cast(sizes, "int32")[:, None]
-        available = ops.arange(num_clusters, dtype="int32")[None] < sizes  # (C, K)
-        scores = ops.where(samples.spread(available), scores, -math.inf)
-        share = -ops.log(ops.cast(sizes, scores.dtype))
-    plan = scores
-    for _ in range(iterations):
-        totals = _log_sum(samples, plan)  # (C, K)
-        columns = ops.where(ops.isfinite(totals), share - totals, 0.0)
-        plan = plan + samples.spread(columns)
-        # Their rows' constant -log(n) cancels in the next normalization of columns.
-        plan = plan - ops.logsumexp(plan, axis=-1, keepdims=True)
-    return plan
+    scaled = _scaled(samples, similarities, epsilon, iterations, sizes, least=1)
+    return ops.log_softmax(scaled, axis=-1)
 
 
 def assign(samples, similarities, epsilon=0.05, iterations=3, sizes=None):
     """Hard assignment by the largest share; see `sinkhorn` and `sinkhorn_plan`."""
-    plan = sinkhorn_plan(samples, similarities, epsilon, iterations, sizes)
-    nearest = mask_absent(samples, similarities, sizes)
-    number = samples.sum(ops.ones_like(similarities[..., :1]))  # (C, 1)
-    chosen = ops.where(samples.spread(number) > 1, plan, nearest)
-    return ops.argmax(chosen, axis=-1)
+    scaled = _scaled(samples, similarities, epsilon, iterations, sizes, least=2)
+    return ops.argmax(scaled, axis=-1)
+
+
+def _scaled(samples, similarities, epsilon, iterations, sizes, least):
+    """The plan's logarithms before the last normalization of rows.
+
+    Classes with fewer samples than `least` keep the scaled similarities.
+
+    Nothing overflows, and no divisor is zero, for any epsilon. Once a class's columns add
+    up to 1/K each, some sample has 1/(n K) or more of a column, and its row adds up to 1 or
+    less: so no column's sum of shares ever falls below 1/(n K).
+    """
+    scores = mask_absent(samples, similarities / epsilon, sizes)
+    if scores.shape[-1] == 1:
+        return scores
+    number = samples.sum(ops.ones_like(scores[..., :1]))  # (C, 1)
+    clusters = scores.shape[-1] if sizes is None else ops.cast(sizes, "int32")[:, None]
+    # The rows' constant 1/n cancels in the normalization of columns.
+    share = -ops.log(ops.cast(clusters, scores.dtype))
+
+    def columns(totals):
+        # Those of clusters that a class does not have are not finite.
+        some = ops.logical_and(ops.isfinite(totals), number >= least)
+        return ops.where(some, share - totals, 0.0)
+
+    factors = columns(_log_sum(samples, scores))  # (C, K)
+    for _ in range(iterations - 1):
+        shares = ops.softmax(scores + samples.spread(factors), axis=-1)
+        factors = factors + columns(ops.log(samples.sum(shares)))
+    return scores + samples.spread(factors)
 
 
 def mask_absent(samples, similarities, sizes):

@@ -41,5 +41,10 @@ def extract_features(backbone, embedding, normalize, image, training):
 def unpack_inputs(inputs):
     """Splits what the data pipeline gives into images and indices (or None)."""
     if isinstance(inputs, dict):
+        if "image" not in inputs:
+            raise ValueError(
+                '`x` must be images, or a dictionary with "image" and maybe "index". '
+                f"Received: a dictionary with {sorted(inputs)}"
+            )
         return inputs["image"], inputs.get("index")
     return inputs, None

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from deepncm_tf import replicas
-from deepncm_tf.classifiers.classifier import as_positive_integer
+from deepncm_tf.arguments import as_positive_integer, is_number
 from deepncm_tf.finite import FiniteGuard, LookForFinite
 
 
@@ -38,17 +38,19 @@ class ExactModel(keras.Model):
             )
         if not (_is_number(l2, above=0) or l2 == 0):
             raise ValueError(f"`l2` must be a number >= 0. Received: l2={l2!r}")
-        self.gradient_clip = gradient_clip
-        self.l2 = l2
+        self.gradient_clip = None if gradient_clip is None else float(gradient_clip)
+        self.l2 = float(l2)
         self.accumulate_steps = as_positive_integer("accumulate_steps", accumulate_steps)
         self.guard = None
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
         reduction = getattr(loss, "reduction", "sum_over_batch_size")
-        if replicas.num_replicas() > 1 and reduction != "sum_over_batch_size":
+        in_parts = replicas.num_replicas() > 1 or self.accumulate_steps > 1
+        if in_parts and reduction != "sum_over_batch_size":
             raise ValueError(
                 "`loss` must have reduction='sum_over_batch_size' where there is more "
-                f"than one replica. Received: reduction={reduction!r}"
+                "than one replica, or `accumulate_steps` is above 1. "
+                f"Received: reduction={reduction!r}"
             )
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         if keras.backend.backend() == "tensorflow":
@@ -235,4 +237,4 @@ def _label_errors():
 
 
 def _is_number(value, above):
-    return isinstance(value, (int, float)) and above < value < float("inf")
+    return is_number(value) and above < value < float("inf")

@@ -62,7 +62,7 @@ class FeatureMemory:
             samples that are there.
         """
         shape = (self.num_classes, self.size)
-        features = ops.cast(ops.convert_to_tensor(self._features), dtype)
+        features = ops.cast(replicas.read_all(self._features), dtype)
         flags = ops.reshape(ops.convert_to_tensor(self._flags), shape)
         return (
             ops.reshape(features, (*shape, -1)),

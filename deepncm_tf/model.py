@@ -9,7 +9,7 @@ from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import accumulation, classifiers, replicas
-from deepncm_tf.classifiers.classifier import as_positive_integer
+from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
 from deepncm_tf.exact_model import ExactModel
 from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
@@ -234,9 +234,20 @@ class DeepNCM(ExactModel):
     def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`; where the classifier keeps a bank, images in an array get
         their places in it as their rows.
+
+        Exemplars of an earlier `anchor` are forgotten.
+
+        Raises:
+            ValueError: If there are more images in an array than rows in the bank.
         """
         if self.classifier.needs_index and hasattr(x, "shape"):
+            if len(x) > self.classifier.bank_size:
+                raise ValueError(
+                    "`bank_size` must be the number of training images or more. Received: "
+                    f"bank_size={self.classifier.bank_size} with {len(x)} images"
+                )
             x = {"image": x, "index": np.arange(len(x), dtype="int32")}
+        self.exemplars = None
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):

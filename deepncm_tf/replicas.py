@@ -98,6 +98,31 @@ def read_rows(variable, rows):
     return ops.take(ops.convert_to_tensor(variable), rows, axis=0)
 
 
+def read_all(variable):
+    """The value of a variable of which `write_rows` writes some rows.
+
+    TensorFlow would copy it at each reading after the first such write. Here it is copied
+    at a write instead, and only while what was read is still in use.
+
+    Args:
+        variable: `keras.Variable`, one of its `components` or tensor.
+
+    Returns:
+        A tensor of its shape and dtype.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+        from tensorflow.python.ops import control_flow_util
+
+        value = variable.value if isinstance(variable, keras.Variable) else variable
+        graph = tf.compat.v1.get_default_graph()
+        # XLA has no such operation, and no such copies.
+        in_xla = control_flow_util.GraphOrParentsInXlaContext(graph)
+        if hasattr(value, "read_value_no_copy") and not in_xla:
+            return value.read_value_no_copy()
+    return ops.convert_to_tensor(variable)
+
+
 def write_rows(variable, rows, values, keep):
     """Writes rows of a variable in place, the same on every replica.
 

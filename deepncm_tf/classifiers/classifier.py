@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of all classifiers: features in, class logits out, state follows the samples."""
 
-import operator
-
 import keras
 from keras import ops
 
 from deepncm_tf import replicas
+from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import unit
 
 # The logit, at inference, of a class that has had no sample: finite, so that losses and
@@ -238,27 +237,3 @@ class Classifier(keras.layers.Layer):
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
             weights = weights * sample_weight
         return weights
-
-
-def as_positive_integer(name, value):
-    """Returns an argument as an int, or raises a `ValueError` that names it."""
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = 0
-    if integer < 1 or isinstance(value, bool):
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return integer
-
-
-def check_number(name, value, wanted, accepts):
-    """Raises a `ValueError` that names an argument unless it is such a number."""
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not numeric or not accepts(value):
-        raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
-
-
-def check_choice(name, value, choices):
-    """Raises a `ValueError` that names an argument unless it is one of some values."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")

@@ -4,6 +4,7 @@
 import keras
 from keras import ops
 
+from deepncm_tf.arguments import check_number
 from deepncm_tf.classifiers.class_means import ClassMeans
 
 
@@ -49,11 +50,8 @@ class DecayMean(ClassMeans):
 
     def __init__(self, num_classes, decay=0.9, **kwargs):
         super().__init__(num_classes, **kwargs)
-        if not isinstance(decay, (int, float)) or not 0 <= decay < 1:
-            raise ValueError(
-                f"`decay` must be a number in [0, 1). Received: decay={decay!r}"
-            )
-        self.decay = decay
+        check_number("decay", decay, "a number in [0, 1)", lambda x: 0 <= x < 1)
+        self.decay = float(decay)
 
     def build(self, features_shape):
         super().build(features_shape)

@@ -4,7 +4,7 @@
 import keras
 from keras import ops
 
-from deepncm_tf.classifiers.classifier import as_positive_integer
+from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.classifiers.online_mean import OnlineMean
 
 

@@ -4,7 +4,7 @@
 import keras
 from keras import ops
 
-from deepncm_tf.classifiers.classifier import check_number
+from deepncm_tf.arguments import check_number
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -20,6 +20,7 @@ def as_momentum(momentum):
     if not isinstance(momentum, Schedule):
         wanted = "a number in [0, 1), or a LearningRateSchedule"
         check_number("momentum", momentum, wanted, lambda x: 0 <= x < 1)
+        return float(momentum)
     return momentum
 
 

@@ -5,13 +5,9 @@ import keras
 from keras import ops
 
 from deepncm_tf import replicas, shards
+from deepncm_tf.arguments import as_positive_integer, check_number
 from deepncm_tf.bank import class_counts, class_log_sums, nearest_class
-from deepncm_tf.classifiers.classifier import (
-    UNSEEN_LOGIT,
-    Classifier,
-    as_positive_integer,
-    check_number,
-)
+from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
 from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import unit
 
@@ -98,14 +94,11 @@ class NeighborhoodComponents(Classifier):
         self.bank_size = as_positive_integer("bank_size", bank_size)
         check_number("temperature", temperature, "a positive number", lambda x: x > 0)
         check_number("margin", margin, "a number >= 0", lambda x: x >= 0)
-        self.temperature = temperature
+        self.temperature = float(temperature)
         self.momentum = as_momentum(momentum)
-        self.margin = margin
-        if bank_labels is not None and len(bank_labels) != self.bank_size:
-            raise ValueError(
-                f"`bank_labels` must have a label for each of {self.bank_size} rows. "
-                f"Received: {len(bank_labels)}"
-            )
+        self.margin = float(margin)
+        if bank_labels is not None:
+            self._check_labels(bank_labels)
         self._first_labels = bank_labels
         self.bank_sharding = bank_sharding
         # Accuracy of the nearest row's class, the original's monitor of training.
@@ -120,6 +113,11 @@ class NeighborhoodComponents(Classifier):
         return {**arguments, "bank_size": len(labels), "bank_labels": labels}
 
     def build(self, features_shape):
+        if len(features_shape) != 2:
+            raise ValueError(
+                "Features must be (batch, d): the bank has a row for each image. "
+                f"Received: shape {tuple(features_shape)}; pool them"
+            )
         dimensions = features_shape[-1]
         self.bank = shards.create(
             self.bank_size, dimensions, self.state_dtype, self.bank_sharding
@@ -134,6 +132,25 @@ class NeighborhoodComponents(Classifier):
         if self._first_labels is None:
             return ops.full(shape, UNKNOWN, dtype=dtype)
         return ops.convert_to_tensor(self._first_labels, dtype=dtype)
+
+    def _check_labels(self, labels):
+        labels = ops.convert_to_tensor(labels)
+        shape = tuple(labels.shape)
+        if shape != (self.bank_size,):
+            raise ValueError(
+                f"`bank_labels` must have a label for each of {self.bank_size} rows. "
+                f"Received: shape {shape}"
+            )
+        low, high = int(ops.min(labels)), int(ops.max(labels))
+        if (
+            not keras.backend.is_int_dtype(labels.dtype)
+            or low < UNKNOWN
+            or (high >= self.num_classes)
+        ):
+            raise ValueError(
+                f"`bank_labels` must be integers from 0 to {self.num_classes - 1}, or "
+                f"{UNKNOWN} where unknown. Received: {low} to {high}, {labels.dtype}"
+            )
 
     def call(self, features, index=None, training=False):
         features = ops.cast(features, self.state_dtype)
@@ -228,7 +245,7 @@ class NeighborhoodComponents(Classifier):
 
     def _counts(self):
         """Number of rows of each class: `(num_classes,)`."""
-        labels = ops.convert_to_tensor(self.bank_labels)
+        labels = replicas.read_all(self.bank_labels)
         labels = ops.where(labels >= 0, labels, self.num_classes)
         return class_counts(labels, self.num_classes + 1)[: self.num_classes]
 

@@ -4,24 +4,20 @@
 import collections
 import functools
 import math
+import warnings
 
 import keras
 from keras import ops
 
 from deepncm_tf import centroids, clustering, replicas
-from deepncm_tf.classifiers.classifier import (
-    UNSEEN_LOGIT,
-    Classifier,
-    as_positive_integer,
-    check_choice,
-    check_number,
-)
+from deepncm_tf.arguments import as_positive_integer, check_choice, check_number
+from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
+from deepncm_tf.classifiers.layer_norm import add_norm, layer_norm
 from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import inverse_root, unit
 from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
 
-LAYER_NORM_EPSILON = 1e-5
 INITIALIZERS = ("random", "class", "orthogonal", "samples")
 CLUSTERINGS = ("sinkhorn", "kmeans")
 
@@ -49,8 +45,9 @@ class SubCentroids(Classifier):
         num_sub_centroids: Int K, or a sequence of C ints, K of each class.
         momentum: Float in [0, 1), weight of the past; or a
             `keras.optimizers.schedules.LearningRateSchedule` of the number of updates.
-        memory_size: Int, number of past samples that are clustered again, in a ring of
-            `ceil(memory_size / C)` per class; 0 for the batch alone.
+        memory_size: Int, number of samples that are clustered, those of the batch and
+            the last ones before it, in a ring of `ceil(memory_size / C)` per class; a
+            batch or more. 0 for the batch alone.
         feature_norm: `"layer"` for a layer normalization of the features, or None.
         logit_norm: `"layer"` for a layer normalization over the classes' scores, or a
             float > 0, the temperature by which they are divided.
@@ -112,30 +109,34 @@ class SubCentroids(Classifier):
         **kwargs,
     ):
         super().__init__(num_classes, **kwargs)
-        self.num_sub_centroids = _as_sizes(num_sub_centroids, self.num_classes)
+        self.num_sub_centroids = centroids.as_sizes(num_sub_centroids, self.num_classes)
         check_choice("feature_norm", feature_norm, ("layer", None))
         if logit_norm != "layer":
             wanted = '"layer" or a positive temperature'
             check_number("logit_norm", logit_norm, wanted, lambda x: x > 0)
+            logit_norm = float(logit_norm)
         check_choice("clustering", clustering, CLUSTERINGS)
         check_number(
             "sinkhorn_epsilon", sinkhorn_epsilon, "a positive number", lambda x: x > 0
         )
         check_choice("initializer", initializer, INITIALIZERS)
         self.momentum = as_momentum(momentum)
+        self.memory_size = 0
         if memory_size != 0:
-            as_positive_integer("memory_size", memory_size)
-        self.memory_size = memory_size
+            self.memory_size = as_positive_integer("memory_size", memory_size, "or 0")
         self.feature_norm = feature_norm
         self.logit_norm = logit_norm
         self.clustering = clustering
-        self.sinkhorn_epsilon = sinkhorn_epsilon
+        self.sinkhorn_epsilon = float(sinkhorn_epsilon)
         self.sinkhorn_iterations = as_positive_integer(
             "sinkhorn_iterations", sinkhorn_iterations
         )
         self.initializer = initializer
         if memory_dtype is not None:
-            memory_dtype = keras.backend.standardize_dtype(memory_dtype)
+            try:
+                memory_dtype = keras.backend.standardize_dtype(memory_dtype)
+            except ValueError as error:
+                raise ValueError(f"`memory_dtype`: {error}") from error
         self.memory_dtype = memory_dtype
         if revive_after is not None:
             as_positive_integer("revive_after", revive_after)
@@ -176,9 +177,9 @@ class SubCentroids(Classifier):
         if self.revive_after is not None:
             self.idle = self.add_state("idle", shape[:2], dtype="int32")
         if self.feature_norm == "layer":
-            self.feature_scale, self.feature_offset = self._add_norm("feature", dimensions)
+            self.feature_scale, self.feature_offset = add_norm(self, "feature", dimensions)
         if self.logit_norm == "layer":
-            self.logit_scale, self.logit_offset = self._add_norm("logit", self.num_classes)
+            self.logit_scale, self.logit_offset = add_norm(self, "logit", self.num_classes)
         if self.memory_size:
             self._memory = FeatureMemory(
                 self.add_state,
@@ -187,18 +188,6 @@ class SubCentroids(Classifier):
                 dimensions,
                 self.memory_dtype or self.state_dtype,
             )
-
-    def _add_norm(self, name, size):
-        return [
-            self.add_weight(
-                name=f"{name}_{part}",
-                shape=(size,),
-                dtype=self.state_dtype,
-                initializer=initializer,
-                autocast=False,
-            )
-            for part, initializer in (("scale", "ones"), ("offset", "zeros"))
-        ]
 
     def call(self, features, index=None, training=False):
         scores = self.similarities(features)
@@ -287,6 +276,7 @@ class SubCentroids(Classifier):
             )
             counted = ops.cast(correct, units.dtype)
         else:
+            self._warn_of_small_memory(units.shape[0])
             self._memory.write(units, labels, correct, takes_part)
             units, counted, there = self._memory.read(units.dtype)
             samples = clustering.ByClass(there)
@@ -338,6 +328,15 @@ class SubCentroids(Classifier):
     def seen(self):
         return ops.copy(self.count) > 0
 
+    def _warn_of_small_memory(self, batch):
+        if batch is not None and batch > self.memory_size:
+            warnings.warn(
+                "`memory_size` should be a batch or more: samples of a batch that do not "
+                f"fit do not count. Received: memory_size={self.memory_size} with a batch "
+                f"of {batch}",
+                stacklevel=2,
+            )
+
     @staticmethod
     def _if(where, value, variable):
         return value if where is None else ops.where(where, value, ops.copy(variable))
@@ -369,29 +368,9 @@ class SubCentroids(Classifier):
         return {**super().get_config(), **arguments}
 
 
-def layer_norm(values, scale, offset):
-    """Layer normalization over the last axis; unlike Keras's, also of no samples."""
-    mean = ops.mean(values, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(values - mean), axis=-1, keepdims=True)
-    return (values - mean) * ops.rsqrt(variance + LAYER_NORM_EPSILON) * scale + offset
-
-
 def _gather(units, labels, takes_part, correct):
     """The samples of all replicas, as on one device."""
     flags = [ops.cast(flag, "int32") for flag in (takes_part, correct)]
     numbers = ops.stack([labels, *flags], axis=1)
     units, numbers = replicas.all_gather([ops.stop_gradient(units), numbers])
     return units, numbers[:, 0], numbers[:, 1] > 0, numbers[:, 2] > 0
-
-
-def _as_sizes(sizes, num_classes):
-    """`num_sub_centroids` as an int or a list of C ints."""
-    if not hasattr(sizes, "__len__"):
-        return as_positive_integer("num_sub_centroids", sizes)
-    sizes = [as_positive_integer("num_sub_centroids", size) for size in sizes]
-    if len(sizes) != num_classes:
-        raise ValueError(
-            "`num_sub_centroids` must be an int, or one for each of "
-            f"{num_classes} classes. Received: {len(sizes)} of them"
-        )
-    return sizes

@@ -11,6 +11,7 @@ def variables(value=0.0):
     return [
         keras.Variable(np.full((2, 3), value), name="kernel"),
         keras.Variable(np.int32(value), name="steps", dtype="int32"),
+        keras.Variable(np.full(4, value), name="memory", dtype="bfloat16"),
     ]
 
 
@@ -43,6 +44,8 @@ def test_the_newest_is_restored_and_two_are_kept(tmp_path):
     assert found == history
     np.testing.assert_array_equal(state[0].numpy(), np.full((2, 3), 3.0))
     assert state[1].numpy() == 3
+    assert state[2].dtype == "bfloat16"
+    np.testing.assert_array_equal(state[2].numpy().astype("float32"), np.full(4, 3.0))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "epoch-00002-batch-0000000.npz",
         "epoch-00003-batch-0000000.npz",

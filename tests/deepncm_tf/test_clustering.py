@@ -117,13 +117,34 @@ def test_rows_add_up_to_one_and_columns_approach_equal_shares():
     assert off[3] < 1e-3
 
 
+def loop_of_logarithms(similarities, epsilon, iterations):
+    """The same in logarithms, which no epsilon takes to zero or infinity."""
+
+    def log_sum(values, axis):
+        highest = values.max(axis=axis, keepdims=True)
+        return highest + np.log(np.exp(values - highest).sum(axis=axis, keepdims=True))
+
+    q = similarities.astype("float64") / epsilon
+    for _ in range(iterations):
+        q = q - log_sum(q, 0) - np.log(q.shape[1])
+        q = q - log_sum(q, 1)
+    return q
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 10])
 @pytest.mark.parametrize("epsilon", [1.0, 0.05, 1e-3, 1e-6])
-def test_any_epsilon_is_finite(epsilon):
+def test_any_epsilon(epsilon, iterations):
     rng = np.random.default_rng(2)
-    similarities = rng.uniform(-1, 1, (20, 4)).astype("float32")
-    soft = plan(one_class(similarities), similarities, epsilon)
-    assert np.isfinite(soft).all()
-    np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-4)
+    # Multiples of a power of two: no tie hangs on the rounding of similarity / epsilon.
+    similarities = (rng.permutation(80).reshape(20, 4) / 64 - 0.6).astype("float32")
+    samples = one_class(similarities)
+    soft = plan(samples, similarities, epsilon, iterations)
+    expected = loop_of_logarithms(similarities, epsilon, iterations)
+    if epsilon >= 1e-3:
+        np.testing.assert_allclose(soft, np.exp(expected), rtol=2e-3, atol=1e-6)
+    index = clustering.assign(samples, keras.ops.convert_to_tensor(similarities), epsilon)
+    expected = loop_of_logarithms(similarities, epsilon, 3)
+    np.testing.assert_array_equal(to_numpy(index), expected.argmax(axis=1))
 
 
 def test_permuted_samples_have_permuted_assignments(mixed):

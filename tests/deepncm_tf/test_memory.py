@@ -47,6 +47,33 @@ def test_the_last_samples_of_each_class_are_there(size):
     assert all(len(samples) == size for samples in kept)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tf.function")
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_was_read_outlives_a_write(jit_compile):
+    import tensorflow as tf
+
+    memory = memory_of(2)
+
+    @tf.function(jit_compile=jit_compile)
+    def write_between_two_reads(features, labels, flags, keep):
+        before = memory.read("float32")
+        memory.write(features, labels, flags, keep)
+        return before, memory.read("float32")
+
+    previous, reads = memory.read("float32"), []
+    for batch in batches(4, largest=5):
+        before, after = write_between_two_reads(*map(tf.constant, batch))
+        # What an earlier step returned is still what it was.
+        reads.append((after, [to_numpy(value).copy() for value in after]))
+        for one, other in zip(before, previous, strict=True):
+            np.testing.assert_array_equal(one, other)
+        previous = after
+    for values, copies in reads:
+        for value, copy in zip(values, copies, strict=True):
+            np.testing.assert_array_equal(value, copy)
+    assert np.any(reads[0][1][0] != reads[-1][1][0])
+
+
 def test_bfloat16_rounds_what_is_kept():
     memory = memory_of(2, "bfloat16")
     x = np.array([[1.0001, 3.14159]], "float32")

@@ -229,51 +229,6 @@ def test_mixed_precision():
     assert model.classifier.total.dtype == "float32"
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"embedding_dim": 0}, "Received: embedding_dim=0"),
-        ({"gradient_clip": 0.0}, "Received: gradient_clip=0.0"),
-        ({"gradient_clip": "1"}, "Received: gradient_clip='1'"),
-        ({"embedding_dim": 2.5}, r"Received: embedding_dim=2\.5"),
-        ({"gradient_clip": -1}, "Received: gradient_clip=-1"),
-        ({"l2": -1e-4}, "Received: l2=-0.0001"),
-        ({"l2": float("nan")}, "Received: l2=nan"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        make(**arguments)
-
-
-@pytest.mark.bad_input
-def test_bad_backbone():
-    with pytest.raises(ValueError, match="Received: backbone='resnet'"):
-        DeepNCM("resnet", OnlineMean(C))
-
-
-@pytest.mark.bad_input
-def test_bad_classifier():
-    with pytest.raises(ValueError, match="Received: classifier='decay'"):
-        DeepNCM(small_backbone(), "decay")
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "sparse_categorical_crossentropy",
-        "categorical_focal_crossentropy",
-        keras.losses.sparse_categorical_crossentropy,
-        keras.losses.CategoricalCrossentropy(),
-    ],
-)
-def test_a_loss_of_probabilities_is_refused(loss):
-    with pytest.raises(ValueError, match="`loss` must take logits"):
-        make(compile=False).compile("sgd", loss=loss)
-
-
 def test_the_embedding_has_the_models_precision(tmp_path):
     """A bfloat16 model gives the same logits where the default policy is float32."""
     images, labels = random_images(20)
@@ -358,45 +313,6 @@ def test_weights_of_images_in_dense_prediction():
         model.evaluate(images[3:], labels[3:], verbose=0),
     ]
     np.testing.assert_allclose(figures[0], figures[1], rtol=1e-5)
-
-
-@pytest.mark.bad_input
-def test_no_labels():
-    model = make()
-    with pytest.raises(ValueError, match="`y`, the labels, must be given"):
-        model.fit(np.zeros((4, 4, 4, 3), "float32"), verbose=0)
-    with pytest.raises(ValueError, match=r"weights of 3 classes .* y of shape \(None, 5\)"):
-        model.fit(np.zeros((4, 4, 4, 3), "float32"), np.zeros((4, 5)), verbose=0)
-
-
-@pytest.mark.bad_input
-def test_no_samples():
-    model, (images, labels) = make(), random_images(4)
-    empty = tf.data.Dataset.from_tensor_slices((images[:0], labels[:0])).batch(2)
-    for refused in (
-        lambda: model.fit(images[:0], labels[:0], verbose=0),
-        lambda: model.fit(empty, verbose=0),
-        lambda: model.evaluate(images[:0], labels[:0], verbose=0),
-        lambda: model.evaluate(empty, verbose=0),
-        lambda: model.predict(images[:0], verbose=0),
-    ):
-        with pytest.raises(ValueError, match="`x` must hold at least one sample"):
-            refused()
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("shape", [(5, 5, 3), (4, 4, 1), (48,)])
-def test_images_of_another_shape(shape):
-    model, images = make(), np.zeros((4, *shape), "float32")
-    for refused in (
-        lambda: model.fit(images, np.zeros(4), verbose=0),
-        lambda: model.evaluate(images, np.zeros(4), verbose=0),
-        lambda: model.predict(images, verbose=0),
-        lambda: model.embed(images, verbose=0),
-        lambda: model(images),
-    ):
-        with pytest.raises(ValueError, match=r"images of shape \(4, 4, 3\), as the model"):
-            refused()
 
 
 def test_fewer_classes_than_there_could_be():

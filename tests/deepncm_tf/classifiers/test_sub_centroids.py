@@ -182,7 +182,7 @@ def test_one_hot_labels_are_integers():
 
 def test_a_step_that_is_not_taken_changes_nothing():
     rng = np.random.default_rng(4)
-    classifier = SubCentroids(3, momentum=0.5, memory_size=9, revive_after=1)
+    classifier = SubCentroids(3, momentum=0.5, memory_size=21, revive_after=1)
     x, y = rng.normal(size=(20, 4)).astype("float32"), rng.integers(3, size=20)
     classifier.update(x, y)
     before = [to_numpy(v).copy() for v in classifier.non_trainable_variables]
@@ -191,6 +191,29 @@ def test_a_step_that_is_not_taken_changes_nothing():
     for variable, value in zip(classifier.non_trainable_variables, before, strict=True):
         if "occupancy" not in variable.path and "dead" not in variable.path:
             np.testing.assert_array_equal(to_numpy(variable), value, variable.path)
+
+
+def test_a_memory_smaller_than_a_batch_is_told():
+    classifier = SubCentroids(2, memory_size=4)
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    with pytest.warns(UserWarning, match="Received: memory_size=4 with a batch of 5"):
+        classifier.update(x, [0, 1, 0, 1, 0])
+
+
+def test_only_classes_with_samples_revive_their_dead():
+    classifier = SubCentroids(2, 3, momentum=0.5, revive_after=2, feature_norm=None)
+    rng = np.random.default_rng(6)
+    of_the_other = keras.ops.convert_to_tensor([1, 1, 1])
+    for _ in range(3):
+        x = rng.normal(size=(3, 4)).astype("float32")
+        wrong = keras.ops.one_hot(of_the_other, 2)  # nothing moves, all get older
+        classifier.update(x, [0, 0, 0], logits=wrong)
+    before = to_numpy(classifier.unit_sub_centroids())[0]
+    x = rng.normal(size=(3, 4)).astype("float32")
+    classifier.update(x, of_the_other, logits=keras.ops.one_hot(of_the_other, 2))
+    after = to_numpy(classifier.unit_sub_centroids())
+    np.testing.assert_allclose(after[0], before, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(after, axis=-1), 1, atol=1e-5)
 
 
 def test_first_samples_start_the_sub_centroids():
@@ -282,7 +305,9 @@ def test_classes_with_fewer_sub_centroids():
             "`momentum` must be a number in [0, 1), or a LearningRateSchedule. Received: "
             "momentum=1.0",
         ),
-        ({"memory_size": -1}, "`memory_size` must be a positive integer. Received: memory"),
+        ({"memory_size": -1}, "`memory_size` must be a positive integer or 0. Received"),
+        ({"memory_size": None}, "`memory_size` must be a positive integer or 0. Received"),
+        ({"num_sub_centroids": "auto"}, "Received: num_sub_centroids='auto'"),
         ({"feature_norm": "batch"}, "`feature_norm` must be one of ('layer', None)"),
         ({"logit_norm": 0}, '`logit_norm` must be "layer" or a positive temperature'),
         ({"clustering": "gmm"}, "`clustering` must be one of ('sinkhorn', 'kmeans')"),
@@ -290,7 +315,7 @@ def test_classes_with_fewer_sub_centroids():
         ({"sinkhorn_iterations": 0}, "`sinkhorn_iterations` must be a positive integer"),
         ({"initializer": "zeros"}, "`initializer` must be one of ('random', 'class'"),
         ({"revive_after": 0}, "`revive_after` must be a positive integer"),
-        ({"memory_dtype": "int4x"}, "Invalid dtype: int4x"),
+        ({"memory_dtype": "int4x"}, "`memory_dtype`: Invalid dtype: int4x"),
     ],
 )
 def test_bad_arguments(arguments, message):

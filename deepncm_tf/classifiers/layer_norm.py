@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer normalization by a layer's own scale and offset."""
+
+from keras import ops
+
+EPSILON = 1e-5
+
+
+def add_norm(layer, name, size):
+    """Adds a normalization's trainable scale and offset to a layer, `(size,)` each."""
+    return [
+        layer.add_weight(
+            name=f"{name}_{part}",
+            shape=(size,),
+            dtype=layer.state_dtype,
+            initializer=initializer,
+            autocast=False,
+        )
+        for part, initializer in (("scale", "ones"), ("offset", "zeros"))
+    ]
+
+
+def layer_norm(values, scale, offset):
+    """Normalizes over the last axis; unlike Keras's, also of no samples."""
+    mean = ops.mean(values, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(values - mean), axis=-1, keepdims=True)
+    return (values - mean) * ops.rsqrt(variance + EPSILON) * scale + offset

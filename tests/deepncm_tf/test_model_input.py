@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepNCM given what it cannot take: each error says what is wrong."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import random_images, small_backbone
+
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import DecayMean, NeighborhoodComponents, OnlineMean
+
+C = 3
+
+
+def make(classifier=None, compile=True, **kwargs):
+    model = DeepNCM(small_backbone(), classifier or OnlineMean(C), **kwargs)
+    if compile:
+        model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"embedding_dim": 0}, "Received: embedding_dim=0"),
+        ({"gradient_clip": 0.0}, "Received: gradient_clip=0.0"),
+        ({"gradient_clip": "1"}, "Received: gradient_clip='1'"),
+        ({"embedding_dim": 2.5}, r"Received: embedding_dim=2\.5"),
+        ({"gradient_clip": -1}, "Received: gradient_clip=-1"),
+        ({"l2": -1e-4}, "Received: l2=-0.0001"),
+        ({"l2": float("nan")}, "Received: l2=nan"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+@pytest.mark.bad_input
+def test_bad_backbone():
+    with pytest.raises(ValueError, match="Received: backbone='resnet'"):
+        DeepNCM("resnet", OnlineMean(C))
+
+
+@pytest.mark.bad_input
+def test_bad_classifier():
+    with pytest.raises(ValueError, match="Received: classifier='decay'"):
+        DeepNCM(small_backbone(), "decay")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        "categorical_focal_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.CategoricalCrossentropy(),
+    ],
+)
+def test_a_loss_of_probabilities_is_refused(loss):
+    with pytest.raises(ValueError, match="`loss` must take logits"):
+        make(compile=False).compile("sgd", loss=loss)
+
+
+@pytest.mark.bad_input
+def test_a_loss_that_parts_of_a_batch_do_not_add_up_to():
+    model = make(compile=False, accumulate_steps=2)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    with pytest.raises(ValueError, match=r"`accumulate_steps` is above 1\. Rec"):
+        model.compile("sgd", loss=loss)
+
+
+@pytest.mark.bad_input
+def test_more_images_than_rows_in_the_bank():
+    images, labels = random_images(20, C)
+    model = make(NeighborhoodComponents(C, 10))
+    message = "`bank_size` must be .* Received: bank_size=10 with 20 images"
+    with pytest.raises(ValueError, match=message):
+        model.fit(images, labels, verbose=0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(9, int), r"a label for each of 10 rows. Received: shape \(9,\)"),
+        (np.zeros((10, C), int), r"Received: shape \(10, 3\)"),
+        (np.arange(10), "integers from 0 to 2, or -1 where unknown. Received: 0 to 9"),
+        (np.zeros(10), "integers from 0 to 2.*Received: 0 to 0, <?.*float"),
+    ],
+)
+def test_labels_of_a_bank_that_are_none(labels, message):
+    with pytest.raises(ValueError, match=message):
+        NeighborhoodComponents(C, 10, bank_labels=labels)
+
+
+@pytest.mark.bad_input
+def test_a_bank_of_images_not_of_places():
+    backbone = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+    with pytest.raises(ValueError, match=r"Features must be \(batch, d\).*pool them"):
+        DeepNCM(backbone, NeighborhoodComponents(C, 10))
+
+
+@pytest.mark.bad_input
+def test_inputs_without_images():
+    images, labels = random_images(4, C)
+    with pytest.raises(ValueError, match=r"Received: a dictionary with \['img'\]"):
+        make().fit({"img": images}, labels, verbose=0)
+
+
+def test_numbers_of_numpy():
+    model = make(DecayMean(C, decay=np.float32(0.5)), gradient_clip=np.float32(1), l2=0)
+    clone = DeepNCM.from_config(model.get_config())
+    assert (clone.classifier.decay, clone.gradient_clip) == (0.5, 1.0)
+
+
+@pytest.mark.bad_input
+def test_no_labels():
+    model = make()
+    with pytest.raises(ValueError, match="`y`, the labels, must be given"):
+        model.fit(np.zeros((4, 4, 4, 3), "float32"), verbose=0)
+    with pytest.raises(ValueError, match=r"weights of 3 classes .* y of shape \(None, 5\)"):
+        model.fit(np.zeros((4, 4, 4, 3), "float32"), np.zeros((4, 5)), verbose=0)
+
+
+@pytest.mark.bad_input
+def test_no_samples():
+    model, (images, labels) = make(), random_images(4)
+    empty = tf.data.Dataset.from_tensor_slices((images[:0], labels[:0])).batch(2)
+    for refused in (
+        lambda: model.fit(images[:0], labels[:0], verbose=0),
+        lambda: model.fit(empty, verbose=0),
+        lambda: model.evaluate(images[:0], labels[:0], verbose=0),
+        lambda: model.evaluate(empty, verbose=0),
+        lambda: model.predict(images[:0], verbose=0),
+    ):
+        with pytest.raises(ValueError, match="`x` must hold at least one sample"):
+            refused()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("shape", [(5, 5, 3), (4, 4, 1), (48,)])
+def test_images_of_another_shape(shape):
+    model, images = make(), np.zeros((4, *shape), "float32")
+    for refused in (
+        lambda: model.fit(images, np.zeros(4), verbose=0),
+        lambda: model.evaluate(images, np.zeros(4), verbose=0),
+        lambda: model.predict(images, verbose=0),
+        lambda: model.embed(images, verbose=0),
+        lambda: model(images),
+    ):
+        with pytest.raises(ValueError, match=r"images of shape \(4, 4, 3\), as the model"):
+            refused()
