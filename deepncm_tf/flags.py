@@ -114,6 +114,16 @@ def _check_combinations(config):
             "--num_devices needs --distribution_strategy=mirrored. Received: "
             f"--num_devices={config['num_devices']} with {strategy}"
         )
+    if config["accumulate_steps"] > config["batch_size"]:
+        raise FlagError(
+            f"--accumulate_steps must be at most --batch_size={config['batch_size']}. "
+            f"Received: --accumulate_steps={config['accumulate_steps']}"
+        )
+    if config.get("bank_sharding") and not strategy.endswith("=mirrored"):
+        raise FlagError(
+            "--bank_sharding needs --distribution_strategy=mirrored. Received: "
+            f"--bank_sharding with {strategy}"
+        )
     if not one_device and config["jit_compile"] == "on":
         raise FlagError(
             f"--jit_compile must be auto or off with {strategy}, under which TensorFlow "

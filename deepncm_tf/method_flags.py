@@ -55,7 +55,8 @@ METHOD_FLAGS = (
         minimum=0,
         method="dnc",
         argument="memory_size",
-        convert=lambda value, config: value * config["batch_size"],
+        # The batch is the last one in the memory.
+        convert=lambda value, config: (value + 1) * config["batch_size"] if value else 0,
     ),
     choice(
         "clustering",

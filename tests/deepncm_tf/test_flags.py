@@ -99,6 +99,14 @@ def test_digits_have_their_own_defaults():
             {"centroid_momentum_schedule": "cosine"},
             "must be one of constant, learning_rate",
         ),
+        (
+            {"accumulate_steps": 9, "batch_size": 8},
+            "--accumulate_steps must be at most --batch_size=8. .*accumulate_steps=9",
+        ),
+        (
+            {"ncm": "nca", "bank_sharding": True},
+            "--bank_sharding needs --distribution_strategy=mirrored. .*=one_device",
+        ),
         ({"memory_batches": -1}, "--memory_batches must be an integer >= 0"),
         ({"clustering": "gmm"}, "--clustering must be one of sinkhorn, kmeans"),
         ({"sinkhorn_epsilon": 0.0}, "--sinkhorn_epsilon must be a positive number"),
@@ -280,7 +288,7 @@ def test_classifier_arguments_are_those_of_the_constructor():
         "num_classes": 10,
         "num_sub_centroids": 2,
         "momentum": 0.5,
-        "memory_size": 15,
+        "memory_size": 20,  # the batch is one of them
         "clustering": "sinkhorn",
         "sinkhorn_epsilon": 0.05,
         "sinkhorn_iterations": 3,
@@ -289,6 +297,8 @@ def test_classifier_arguments_are_those_of_the_constructor():
         "logit_norm": 0.5,
     }
     values = {"ncm": "dnc", "num_sub_centroids": "auto", "logit_norm": "layer"}
+    none = flags.resolve({"ncm": "dnc", "memory_batches": 0})
+    assert flags.classifier_arguments(none)["memory_size"] == 0
     layer = flags.resolve(values)
     assert flags.classifier_arguments(layer)["num_sub_centroids"] == "auto"
     assert flags.classifier_arguments(layer)["logit_norm"] == "layer"
