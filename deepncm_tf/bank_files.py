@@ -16,7 +16,7 @@ def write_bank(path, features, labels, ids):
     Args:
         path: Path that ends in `.npz`, for one compressed file; or in `.npy`, for an array
             of features that can be memory-mapped, with `.labels.npy` and `.ids.npy`.
-        features: `(n, d)` array.
+        features: `(n, d)` array, as from `DeepNCM.embed`.
         labels: `(n,)` integers.
         ids: `(n,)` integers, the images' places in their split.
 
@@ -27,6 +27,7 @@ def write_bank(path, features, labels, ids):
         ValueError: If the path has another ending.
     """
     path = check_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
         arrays = {"features": features, "labels": labels, "ids": ids}
         runs.write_atomically(path, lambda where: np.savez_compressed(where, **arrays))
@@ -63,6 +64,12 @@ def read_bank(path):
             f"{path} must have features (n, d), labels (n,) and ids (n,). "
             f"Received: {shapes}"
         )
+    for name, part in zip(("labels", "ids"), found[1:], strict=True):
+        if part.dtype.kind not in "iu" or (len(part) and part.min() < 0):
+            raise ValueError(
+                f"{path} must have {name} that are integers >= 0. Received: {name} of "
+                f"{part.dtype}, such as {part.min() if len(part) else part}"
+            )
     return tuple(found)
 
 
@@ -70,7 +77,7 @@ def check_path(path):
     """The path of a bank; raises a ValueError for another ending."""
     path = pathlib.Path(path)
     if path.suffix not in (".npz", ".npy"):
-        raise ValueError(f"A bank's name must end in .npz or .npy. Received: {path}")
+        raise ValueError(f"A bank file's name must end in .npz or .npy. Received: {path}")
     return path
 
 

@@ -79,7 +79,7 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     import numpy as np
 
     from deepncm_tf import datasets, evaluation
-    from deepncm_tf.finished_run import FinishedRun
+    from deepncm_tf.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)
     config = run.config
@@ -87,6 +87,7 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     # All training images: those held out depend on the kind of label.
     fine = datasets.load(config["dataset"], "fine", data_dir=data_dir)
     train_images, test_images = fine["train"][0], fine["test"][0]
+    check_neighbours("k", max(neighbours), len(train_images))
     test_coarse = run.splits["test"][1]
     train, test = run.embed(train_images), run.embed(test_images)
     bank, queries = (np.asarray(classifier.unit_features(x)) for x in (train, test))

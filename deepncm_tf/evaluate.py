@@ -4,7 +4,8 @@
     python -m deepncm_tf.evaluate --model_dir=runs/NAME --k=1,5,30
 
 The bank holds the features of the training images as in a test, without augmentation, or
-comes from a file of `python -m deepncm_tf.features`. Writes evaluation.json into the run's
+comes from a file of `python -m deepncm_tf.features`. Sub-centroids are also tried with the
+nearest training images in their place (anchored). Writes evaluation.json into the run's
 folder.
 """
 
@@ -108,38 +109,46 @@ def evaluate(
         data_dir: Folder of TFDS datasets, or None.
 
     Returns:
-        Dictionary: `accuracy` of the classifier itself; for each number of neighbours and
-        temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
-        `retrieval.retrieval_metrics` among the queries.
+        Dictionary: `split`, `knn` and `bank`, what was evaluated and how; `accuracy` of the
+        classifier itself; for sub-centroids `anchored_accuracy`, after `DeepNCM.anchor` on
+        the images of the bank; for each number of neighbours and temperature `knn_k_t` and
+        `knn_top5_k_t`; the metrics of `retrieval.retrieval_metrics` among the queries.
     """
     import keras
     import numpy as np
 
     from deepncm_tf import evaluation, retrieval
-    from deepncm_tf.finished_run import FinishedRun
+    from deepncm_tf.explanation import find_exemplars
+    from deepncm_tf.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)
     if split not in run.splits or split == "train":
         wanted = sorted(set(run.splits) - {"train"})
         raise ValueError(f"--split must be one of {wanted}. Received: --split={split}")
+    classifier = run.model.classifier
     images, labels = run.splits[split]
     features = run.embed(images)
-    queries = np.asarray(run.model.classifier.unit_features(features))
-    logits = np.asarray(run.model.classifier(features))
-    found = {"accuracy": float((logits.argmax(axis=-1) == labels).mean())}
+    queries = np.asarray(classifier.unit_features(features))
+
+    def accuracy():
+        logits = np.asarray(classifier(features))
+        return float((logits.argmax(axis=-1) == labels).mean())
+
+    found = {"split": split, "knn": search, "bank": bank, "accuracy": accuracy()}
+    bank_images, bank_labels = run.splits["train"]
     if bank is None:
-        rows, bank_labels = (
-            run.unit_features(run.splits["train"][0]),
-            run.splits["train"][1],
-        )
+        check_neighbours("k", max(neighbours), len(bank_labels))
+        bank_features = run.embed(bank_images)
     else:
-        rows, bank_labels, _ = bank_files.read_bank(bank)
-    if max(neighbours) > len(rows):
-        raise ValueError(
-            f"--k must be at most the number of rows, {len(rows)}. "
-            f"Received: --k={max(neighbours)}"
+        bank_features, bank_labels, ids = run.read_bank(bank, features.shape[1])
+        check_neighbours("k", max(neighbours), len(bank_labels))
+        bank_images = bank_images[ids]
+    rows = np.asarray(classifier.unit_features(bank_features))
+    if hasattr(classifier, "anchor"):
+        classifier.anchor(
+            find_exemplars(classifier, bank_features, bank_labels, bank_images)
         )
-    num_classes = max(run.model.classifier.num_classes, int(bank_labels.max()) + 1)
+        found["anchored_accuracy"] = accuracy()
     if search == "faiss":
         similarities, near = faiss_nearest(queries, rows, max(neighbours))
     else:
@@ -151,7 +160,7 @@ def evaluate(
     for k in neighbours:
         for temperature in temperatures:
             votes = evaluation.vote(
-                similarities[:, :k], near[:, :k], temperature, num_classes
+                similarities[:, :k], near[:, :k], temperature, classifier.num_classes
             )
             best = np.argsort(-votes, axis=-1, kind="stable")
             hits = (best == labels[:, None]) & (np.take_along_axis(votes, best, 1) > 0)

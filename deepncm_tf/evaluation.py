@@ -47,8 +47,8 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         )
     found_similarities = np.empty((len(queries), k), "float32")
     found_rows = np.empty((len(queries), k), "int32")
-    # Similarities, and as much again for what finds the largest of them.
-    chunk = max(1, memory_budget // (8 * len(bank)))
+    # Similarities, a copy of them, half as much for groups; and what is found.
+    chunk = max(1, memory_budget // (10 * len(bank) + 16 * k))
     groups = -(-len(bank) // GROUP)
     spare = groups * GROUP - len(bank)
     transposed = ops.transpose(ops.pad(ops.convert_to_tensor(bank), [[0, spare], [0, 0]]))
@@ -76,7 +76,9 @@ def _largest(similarities, k, size):
     columns = similarities.shape[1]
     number = columns // GROUP
     # As many groups have a spare column, which may be their maximum.
-    chosen = min(k + columns - size, number)
+    chosen = k + columns - size
+    if 4 * chosen > number:  # sorting them all costs less memory
+        return ops.top_k(similarities[:, :size], k)
     grouped = ops.reshape(similarities, (-1, GROUP, number))
     _, found = ops.top_k(ops.max(grouped, axis=1), chosen)
     found = ops.sort(found, axis=1)  # of equal values the first row comes first

@@ -12,6 +12,7 @@ import sys
 
 from absl import flags as absl_flags
 
+from deepncm_tf import bank_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
@@ -30,6 +31,13 @@ absl_flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
+absl_flags.DEFINE_string(
+    "bank",
+    None,
+    "Bank file, among whose images exemplars are looked for; by default the exemplars that "
+    "the model was anchored on, or else all training images.",
+    flag_values=FLAGS,
+)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 command_line = CommandLine("explain", __doc__, FLAGS)
@@ -40,13 +48,19 @@ def main(argv):
     with command_line.errors():
         files = image_files(FLAGS.images)
         check_output(FLAGS.output)
+        if FLAGS.bank:
+            bank_files.check_path(FLAGS.bank)
         from deepncm_tf import report
 
-        print(
-            report.write(
-                FLAGS.model_dir, FLAGS.output, files, FLAGS.num_queries, FLAGS.data_dir
-            )
+        written = report.write(
+            FLAGS.model_dir,
+            FLAGS.output,
+            files,
+            FLAGS.num_queries,
+            FLAGS.data_dir,
+            FLAGS.bank,
         )
+        print(written)
 
 
 def image_files(paths):

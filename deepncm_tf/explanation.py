@@ -24,11 +24,13 @@ class Exemplars:
         images: `(num_classes, K, ...)`, as they were given.
         index: `(num_classes, K)` int64, their places in the training set; -1 where a class
             has no such prototype, or no further image.
+        labels: `(num_classes, K)` int64, their classes; -1 where there is none.
         features: `(num_classes, K, d)` float32.
     """
 
     images: np.ndarray
     index: np.ndarray
+    labels: np.ndarray
     features: np.ndarray
 
     def save(self, path):
@@ -77,6 +79,7 @@ def find_exemplars(classifier, features, labels, images, index=None):
     return Exemplars(
         images=images[chosen] * known.reshape(shape).astype(images.dtype),
         index=np.where(chosen >= 0, index[chosen], -1),
+        labels=np.where(chosen >= 0, labels[chosen], -1).astype("int64"),
         features=(features[chosen] * known).astype("float32"),
     )
 
@@ -88,7 +91,7 @@ def anchor(model, x, y=None, images=None, **kwargs):
         model: A `DeepNCM` whose classifier is a `SubCentroids`.
         x: Array of images, as for `predict`; or a dataset of (images, labels), where
             images may be `{"image": images, "index": index}`.
-        y: `(n,)` integers, the classes of images in an array.
+        y: Labels of images in an array, integers or one-hot, as for `fit`.
         images: Array to keep the exemplars' pictures from; by default `x`.
         **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
 
@@ -97,7 +100,7 @@ def anchor(model, x, y=None, images=None, **kwargs):
         set (in the array or the dataset, where it gives no index).
 
     Raises:
-        ValueError: If the classifier has no sub-centroids.
+        ValueError: If the classifier has no sub-centroids, or images and labels do not fit.
 
     Reference:
         - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
@@ -111,7 +114,10 @@ def anchor(model, x, y=None, images=None, **kwargs):
         )
     index = None
     if y is None:
+        if hasattr(x, "shape"):
+            raise ValueError("`y` must be given with images in an array. Received: y=None")
         x, y, index = _collect(x)
+    y = _as_labels(y, len(x), model.classifier.num_classes)
     model.exemplars = find_exemplars(
         model.classifier,
         model.embed(x, **kwargs),
@@ -121,6 +127,21 @@ def anchor(model, x, y=None, images=None, **kwargs):
     )
     model.classifier.anchor(model.exemplars)
     return model.exemplars
+
+
+def _as_labels(y, number, num_classes):
+    """Labels as `fit` takes them, integers or one-hot, as `(n,)` integers."""
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == num_classes > 1:
+        labels = labels.argmax(axis=1)
+    elif labels.shape == (number, 1):
+        labels = labels[:, 0]
+    if labels.shape != (number,):
+        raise ValueError(
+            f"`y` must be the labels of {number} images, integers or one-hot. "
+            f"Received: shape {np.shape(y)}"
+        )
+    return labels
 
 
 def _collect(dataset):
@@ -153,17 +174,20 @@ def explain(classifier, exemplars, features, class_names, labels=None):
 
     Returns:
         List of dictionaries that JSON can hold, one per image: `predicted`, `label` and
-        `classes` (the predicted one and the next three, each with its `logit` and the
-        `index` and `similarity` of its exemplars, the nearest first), `by_exemplars` (the
-        class of the nearest exemplar), `rule` and `change` in words.
+        `classes` (the predicted one, the next three, and that of the nearest exemplar
+        where it is none of them; each with its `logit` and the `index` and `similarity` of
+        its exemplars, the nearest first), `by_exemplars` (the class of the nearest
+        exemplar), `rule` and `change` in words.
     """
     features = np.asarray(features, "float32")
     logits = _numpy(classifier(features))
     similarities = compare(classifier, features, exemplars)
     explanations = []
     for i, (scores, near) in enumerate(zip(logits, similarities, strict=True)):
-        order = np.argsort(-scores, kind="stable")[:CLASSES_SHOWN]
+        order = list(np.argsort(-scores, kind="stable")[:CLASSES_SHOWN])
         by_exemplars = int(near.max(axis=1).argmax())
+        if by_exemplars not in order:  # the rule is about it
+            order.append(by_exemplars)
         found = {
             "predicted": class_names[order[0]],
             "label": None if labels is None else class_names[labels[i]],
@@ -200,14 +224,15 @@ def _rule(near, index, winner, found, class_names):
     ]
     rest = len(others[CLASSES_SHOWN - 1 :])
     if rest:
-        terms.append(f"than like any exemplar of the other {rest} classes")
+        classes = "class" if rest == 1 else f"{rest} classes"
+        terms.append(f"than like any exemplar of the other {classes}")
     rule = (
         f"IF it is more like training image {index[winner][k]} of {class_names[winner]} "
         f"({best[winner]:.3f}) {' AND '.join(terms)} THEN it is {class_names[winner]}."
     )
     if class_names[winner] != found["predicted"]:
         rule += (
-            " The model's own prototypes, which lie between images, say "
+            " The model itself, which does not decide by these images alone, says "
             f"{found['predicted']}."
         )
     return rule
@@ -223,7 +248,7 @@ def _change(found):
         f"other, the image would have been taken for {second['class']}."
     )
     if found["label"] is not None and found["label"] != found["predicted"]:
-        names = [one["class"] for one in found["classes"]]
+        names = [one["class"] for one in found["classes"][:CLASSES_SHOWN]]
         place = names.index(found["label"]) + 1 if found["label"] in names else None
         where = f"comes {place}." if place else "is not among the first four."
         text += f" The true class, {found['label']}, {where}"

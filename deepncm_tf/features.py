@@ -3,7 +3,8 @@
 
     python -m deepncm_tf.features --model_dir=runs/NAME --split=train --output=bank.npz
 
-The features have unit length; images are as in a test, without augmentation.
+The features are those that the classifier gets, of images as in a test, without
+augmentation.
 """
 
 import sys
@@ -57,7 +58,7 @@ def write(model_dir, split, output, projector=None, data_dir=None):
     if split not in run.splits:
         raise ValueError(f"--split must be one of {sorted(run.splits)}. Received: {split}")
     images, labels = run.splits[split]
-    features = run.unit_features(images)
+    features = run.embed(images)
     paths = bank_files.write_bank(output, features, labels, np.arange(len(labels)))
     print(f"{len(labels)} features of {features.shape[1]} dimensions: {paths[0]}")
     if projector:

@@ -4,7 +4,11 @@
 import json
 import pathlib
 
-from deepncm_tf import flags, runs
+import numpy as np
+
+from deepncm_tf import bank_files, flags, runs
+
+SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
 
 
 def read_config(model_dir):
@@ -31,6 +35,15 @@ def read_config(model_dir):
             f"yet. Received: --model_dir={model_dir}"
         )
     return config
+
+
+def check_neighbours(flag, number, available):
+    """Raises a ValueError where a flag asks for more neighbours than there are images."""
+    if number > available:
+        raise ValueError(
+            f"--{flag} must be at most the number of training images, {available}. "
+            f"Received: --{flag}={number}"
+        )
 
 
 class FinishedRun:
@@ -74,8 +87,40 @@ class FinishedRun:
 
         return self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)
 
+    def read_bank(self, path, dimensions):
+        """A bank file of features of this run's training images.
+
+        Args:
+            path: As for `bank_files.read_bank`.
+            dimensions: Int, of the model's features.
+
+        Returns:
+            `(features, labels, ids)`.
+
+        Raises:
+            ValueError: If it has other dimensions, images, labels or features.
+        """
+        features, labels, ids = bank_files.read_bank(path)
+        if features.shape[1] != dimensions:
+            raise ValueError(
+                f"--bank must have features of {dimensions} dimensions, the model's. "
+                f"Received: {features.shape[1]} dimensions in {path}"
+            )
+        known = self.splits["train"][1]
+        if ids.max(initial=-1) >= len(known) or (known[ids] != labels).any():
+            raise ValueError(
+                f"--bank must be of the {len(known)} training images of this run and their "
+                f"labels. Received: other ids or labels in {path}"
+            )
+        some = np.linspace(0, len(ids) - 1, min(len(ids), SAMPLE), dtype="int64")
+        expected = self.embed(self.splits["train"][0][ids[some]])
+        if not np.allclose(features[some], expected, rtol=1e-2, atol=1e-2):
+            raise ValueError(
+                "--bank must be of this run's model: see `python -m deepncm_tf.features`. "
+                f"Received: other features of the same images in {path}"
+            )
+        return features, labels, ids
+
     def unit_features(self, images):
         """Features of images as they are, of unit length: `(n, d)` float32."""
-        import numpy as np
-
         return np.asarray(self.model.classifier.unit_features(self.embed(images)))

@@ -78,7 +78,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     import numpy as np
 
     from deepncm_tf import evaluation, page
-    from deepncm_tf.finished_run import FinishedRun
+    from deepncm_tf.finished_run import FinishedRun, check_neighbours
 
     found = {}
     for path in model_dirs:
@@ -86,6 +86,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
         (images, labels), (queries, truth) = (
             run.splits[name] for name in ("train", "test")
         )
+        check_neighbours("num_neighbours", num_neighbours, len(labels))
         queries, truth = queries[:num_queries], truth[:num_queries]
         features = run.embed(queries)
         similarities, rows = evaluation.nearest(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of `explain`: a page, a picture and numbers, in a folder."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -10,7 +11,7 @@ from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pictures import contact_sheet
 
 
-def write(model_dir, output, files=(), num_queries=100, data_dir=None):
+def write(model_dir, output, files=(), num_queries=100, data_dir=None, bank=None):
     """Explains images and writes the report.
 
     Args:
@@ -19,16 +20,14 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None):
         files: Paths of image files; without any, the first test images.
         num_queries: Int, how many of those.
         data_dir: Folder of TFDS datasets, or None.
+        bank: Path of a bank file, among whose images exemplars are looked for; None for
+            those that the model has, or else all training images.
 
     Returns:
         A sentence that says what was written.
     """
     run = FinishedRun(model_dir, data_dir)
     classifier = run.model.classifier
-    images, labels = run.splits["train"]
-    exemplars = run.model.exemplars or explanation.find_exemplars(
-        classifier, run.embed(images), labels, images
-    )
     if files:
         pictures, truth = np.stack([_read(path) for path in files]), None
         names = [path.name for path in files]
@@ -36,6 +35,7 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None):
         pictures, truth = (part[:num_queries] for part in run.splits["test"])
         names = [f"test image {i}" for i in range(len(pictures))]
     features = run.embed(pictures)
+    exemplars = _exemplars(run, bank, features.shape[1])
     explained = explanation.explain(classifier, exemplars, features, run.class_names, truth)
     facts = _facts(run, exemplars)
 
@@ -71,6 +71,33 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None):
         f"{len(queries)} images explained by {int((exemplars.index >= 0).sum())} "
         f"exemplars: {folder / 'index.html'}, exemplars.png, explanations.json"
     )
+
+
+def _exemplars(run, bank, dimensions):
+    """Exemplars with pictures as the datasets have images."""
+    images, labels = run.splits["train"]
+    found = run.model.exemplars
+    if bank is not None:
+        rows, labels, ids = run.read_bank(bank, dimensions)
+        return explanation.find_exemplars(
+            run.model.classifier, rows, labels, images[ids], ids
+        )
+    if found is None:
+        return explanation.find_exemplars(
+            run.model.classifier, run.embed(images), labels, images
+        )
+    if found.images.dtype == "uint8":
+        return found
+    # The model was anchored on standardized images; their pictures are looked up.
+    there = found.index >= 0
+    index, wanted = found.index[there], found.labels[there]
+    if index.max() >= len(images) or (labels[index] != wanted).any():
+        raise ValueError(
+            "--model_dir must be of a model that was anchored on the run's training images "
+            "in their order, or give `anchor` uint8 pictures of others as `images`. "
+            "Received: exemplars with other places or labels"
+        )
+    return dataclasses.replace(found, images=images[np.maximum(found.index, 0)])
 
 
 def _facts(run, exemplars):

@@ -43,6 +43,22 @@ def test_other_files_are_refused(bank, tmp_path):
         bank_files.read_bank(tmp_path / "short.npz")
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(7, 0.5), "labels that are integers >= 0. Received: labels of float64"),
+        (np.full(7, -1), "Received: labels of int64, such as -1"),
+    ],
+)
+def test_labels_that_are_none(bank, tmp_path, labels, message):
+    features, truth, _ = bank
+    assert len(truth) == len(labels)
+    bank_files.write_bank(tmp_path / "bank.npz", features, labels, np.arange(7))
+    with pytest.raises(ValueError, match=message):
+        bank_files.read_bank(tmp_path / "bank.npz")
+
+
 def test_projector(bank, tmp_path):
     features, labels, _ = bank
     images = np.random.default_rng(1).integers(256, size=(7, 4, 5, 3)).astype("uint8")

@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import shutil
 import types
 
 import keras
@@ -27,7 +28,13 @@ from deepncm_tf import (
 )
 
 DEFAULTS = {
-    explain: {"output": "report", "images": [], "num_queries": 100, "data_dir": None},
+    explain: {
+        "output": "report",
+        "images": [],
+        "num_queries": 100,
+        "bank": None,
+        "data_dir": None,
+    },
     discover: {"k": ["1", "5", "30"], "temperature": 0.05, "data_dir": None},
     features: {"split": "train", "projector": None, "data_dir": None},
     gallery: {"num_queries": 5, "num_neighbours": 3, "data_dir": None},
@@ -102,6 +109,53 @@ def test_a_report_is_written(finished, patch, tmp_path, capsys):
     assert (out / "index.html").read_text("utf-8") == html  # again, the same
 
 
+def test_a_report_from_a_bank_or_of_an_anchored_model(finished, patch, tmp_path):
+    method, folder = finished
+
+    def report(name, **values):
+        values = {"model_dir": str(folder), "output": str(tmp_path / name), **values}
+        run(patch, explain, num_queries=2, **values)
+        return (tmp_path / name / "index.html").read_text("utf-8")
+
+    bank = str(tmp_path / "bank.npz")
+    run(patch, features, model_dir=str(folder), output=bank)
+    html = report("plain")
+    assert report("of_bank", bank=bank) == html
+    if method == "dnc":
+        anchored = tmp_path / "anchored" / folder.name
+        shutil.copytree(folder, anchored)
+        model = keras.models.load_model(anchored / "model.keras")
+        images, labels = datasets.load("digits", "coarse")["train"]
+        model.anchor(pipeline.standardize(images), labels, verbose=0)
+        model.save(anchored / "model.keras")
+        sheet = (tmp_path / "plain" / "exemplars.png").read_bytes()
+        report("of_anchored", model_dir=str(anchored))
+        assert (tmp_path / "of_anchored" / "exemplars.png").read_bytes() == sheet
+        model.anchor(pipeline.standardize(images[::-1]), labels[::-1], verbose=0)
+        model.save(anchored / "model.keras")
+        with pytest.raises(SystemExit):
+            report("of_others", model_dir=str(anchored))
+
+
+@pytest.mark.bad_input
+def test_a_bank_of_another_run(finished, patch, tmp_path, capsys):
+    _, folder = finished
+    bank = tmp_path / "bank.npz"
+    run(patch, features, model_dir=str(folder), output=str(bank))
+    rows, labels, ids = bank_files.read_bank(bank)
+    for other, message in (
+        ((rows[:, 1:], labels, ids), f"--bank must have features of {rows.shape[1]} dimen"),
+        ((rows, labels + 1, ids), "--bank must be of the 70 training images of this run"),
+        ((rows, labels, ids + 1), "Received: other ids or labels in"),
+        ((rows[::-1], labels, ids), "Received: other features of the same images in"),
+    ):
+        bank_files.write_bank(bank, *other)
+        for module in (explain, evaluate):
+            with pytest.raises(SystemExit):
+                run(patch, module, model_dir=str(folder), bank=str(bank))
+            assert message in capsys.readouterr().err
+
+
 def test_files_are_explained(finished, patch, tmp_path):
     _, folder = finished
     image = datasets.load("digits", "coarse")["test"][0][0]
@@ -141,11 +195,10 @@ def test_discovery(finished, patch, capsys):
 
 
 def test_evaluation(finished, patch, tmp_path):
-    _, folder = finished
+    method, folder = finished
     bank = tmp_path / "bank.npy"
     run(patch, features, model_dir=str(folder), output=str(bank))
     rows, labels, ids = bank_files.read_bank(bank)
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-4)
     assert ids.tolist() == list(range(70))
     assert labels.tolist() == datasets.load("digits", "coarse")["train"][1].tolist()
 
@@ -157,12 +210,21 @@ def test_evaluation(finished, patch, tmp_path):
     assert found["knn_top5_5_1"] >= found["knn_5_1"]
     assert {"recall_at_4", "precision_at_1", "r_precision", "map_at_r"} <= set(found)
     run(patch, evaluate, model_dir=str(folder), temperature=["0.05", "1"], bank=str(bank))
-    assert json.loads((folder / "evaluation.json").read_text()) == found
+    again = json.loads((folder / "evaluation.json").read_text())
+    assert (found["bank"], again["bank"]) == (None, str(bank))
+    assert {**again, "bank": None} == found
 
+    images, labels = datasets.load("digits", "coarse")["train"]
     queries, truth = datasets.load("digits", "coarse")["test"]
     model = keras.models.load_model(folder / "model.keras")
     x = model.embed(pipeline.standardize(queries), verbose=0)
-    near = np.asarray(model.classifier.unit_features(x)) @ rows.T
+    assert ("anchored_accuracy" in found) == (method == "dnc")
+    if method == "dnc":
+        model.anchor(pipeline.standardize(images), labels, verbose=0)
+        right = np.asarray(model.classifier(x)).argmax(axis=-1) == truth
+        assert found["anchored_accuracy"] == pytest.approx(right.mean())
+    units = np.asarray(model.classifier.unit_features(rows))
+    near = np.asarray(model.classifier.unit_features(x)) @ units.T
     expected = (labels[near.argmax(axis=1)] == truth).mean()
     assert found["knn_1_1"] == pytest.approx(expected)
 
@@ -210,12 +272,16 @@ def test_a_gallery_is_of_one_dataset(finished, patch, tmp_path, capsys):
         (explain, {"model_dir": "nowhere"}, "must be the folder of a run of cifar_main"),
         (explain, {"images": ["nowhere.png"]}, "--images must be image files"),
         (explain, {"images": [__file__]}, "--images must be image files"),
+        (explain, {"bank": "bank.h5"}, "must end in .npz or .npy. Received: bank.h5"),
+        (explain, {"bank": "nowhere.npz"}, "is no bank that can be read"),
         (explain, {"output": __file__}, "--output must be a folder. Received: --output="),
         (explain, {"output": str(pathlib.Path(__file__).parent)}, "holds other files"),
         (discover, {"model_dir": None}, "discover: --model_dir=DIR is needed"),
         (discover, {"k": ["0"]}, "--k must be integers >= 1, separated by commas"),
         (discover, {"k": ["1", "x"]}, "Received: --k=1,x"),
-        (evaluate, {"k": ["71"]}, "--k must be at most the number of rows, 70. Received"),
+        (evaluate, {"k": ["71"]}, "--k must be at most the number of training images, 70"),
+        (discover, {"k": ["71"]}, "--k must be at most the number of training images, 70"),
+        (gallery, {"num_neighbours": 71}, "Received: --num_neighbours=71"),
         (evaluate, {"temperature": ["0"]}, "--temperature must be positive numbers"),
         (evaluate, {"temperature": ["a"]}, "Received: --temperature=a"),
         (evaluate, {"knn": "annoy"}, "--knn must be exact or faiss. Received: --knn=annoy"),

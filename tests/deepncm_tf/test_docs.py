@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Documentation is executed: examples, documented arguments, the README."""
 
+import copy
 import doctest
 import importlib
 import inspect
 import pathlib
 import re
+import shlex
 
 import pytest
 
@@ -112,11 +114,19 @@ def test_readme_example(tmp_path, monkeypatch):
 
 def test_readme_commands_parse():
     """Every command line of the README has flags that exist, with values that are right."""
-    commands = re.findall(r"python -m deepncm_tf\.cifar_main(.*)", README)
-    assert commands
-    for command in commands:
-        pairs = re.findall(r"--(\w+)=([^\s`]+)", command)
-        flags.resolve({name: flags.TABLE[name].kind(value) for name, value in pairs})
+    text = README.replace("\\\n", " ")
+    commands = re.findall(r"python -m deepncm_tf\.(\w+)([^\n`#]*)", text)
+    assert {"cifar_main", "explain", "discover", "evaluate", "features", "gallery"} == {
+        module for module, _ in commands
+    }
+    for module, command in commands:
+        if module == "cifar_main":
+            pairs = re.findall(r"--(\w+)=(\S+)", command)
+            assert len(pairs) == command.count("--")
+            flags.resolve({name: flags.TABLE[name].kind(value) for name, value in pairs})
+        else:
+            known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
+            assert known([module, *shlex.split(command)]) == [module]
 
 
 def test_readme_names_every_method_and_make_target():
@@ -140,7 +150,7 @@ def test_classifiers_import_only_keras():
         imported = re.findall(
             r"^\s*(?:from|import) ([\w]+)", path.read_text(), flags=re.MULTILINE
         )
-        plain = {"collections", "functools", "math", "operator"}
+        plain = {"collections", "functools", "math", "warnings"}
         assert set(imported) <= {"keras", "deepncm_tf", *plain}, path
         ours = re.findall(r"from deepncm_tf\.?([\w.]*) import ([\w, ]+)", path.read_text())
         parts = {
@@ -149,6 +159,7 @@ def test_classifiers_import_only_keras():
             for name in ([package] if package else names.split(", "))
         }
         allowed = {
+            "arguments",
             "bank",
             "centroids",
             "classifiers",

@@ -97,7 +97,7 @@ def test_where_exemplars_and_prototypes_disagree_it_is_said(plane):
     # Nearer to 90 - 49 = 41 than to 49 - 10 = 39? The sub-centroid of cat; but its
     # exemplar is at 4 degrees, dog's at 91.
     assert (found["predicted"], found["by_exemplars"]) == ("cat", "dog")
-    assert found["rule"].endswith("say cat.")
+    assert found["rule"].endswith("says cat.")
 
 
 def test_class_means_have_the_image_nearest_the_mean():
@@ -123,11 +123,13 @@ def test_every_method_can_be_explained(cls, arguments):
     x = (rng.normal(size=(30, 5)) + 3 * np.eye(3, 5)[y]).astype("float32")
     classifier = cls(3, **arguments)
     classifier.build((None, 5))
-    classifier.update(x, y, index=np.arange(30))
+    for rows in np.arange(30).reshape(10, 3).T:
+        classifier.update(x[rows], y[rows], index=rows)
     exemplars = explanation.find_exemplars(classifier, x, y, x)
     shown = exemplars.index[exemplars.index >= 0]
     assert len(set(shown.tolist())) == len(shown) == exemplars.index.size
     assert (y[exemplars.index] == np.arange(3)[:, None]).all()
+    np.testing.assert_array_equal(exemplars.labels, y[exemplars.index])
     for found in explanation.explain(classifier, exemplars, x, NAMES, y):
         assert found["rule"].startswith("IF it is more like training image")
         assert all(np.isfinite(one["logit"]) for one in found["classes"])
@@ -161,10 +163,38 @@ def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.exemplars.index, model.exemplars.index)
     np.testing.assert_array_equal(loaded.exemplars.images, exemplars.images)
+    np.testing.assert_array_equal(loaded.exemplars.labels, [[0, 0], [1, 1], [2, 2]])
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), logits)
+    loaded.fit(images, labels, verbose=0)
+    assert loaded.exemplars is None  # they are no longer where it was anchored
 
 
 @pytest.mark.bad_input
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "`y` must be given with images in an array"),
+        ([0, 1], r"`y` must be the labels of 3 images.* shape \(2,\)"),
+        (np.eye(4)[:3], r"shape \(3, 4\)"),
+    ],
+)
+def test_labels_that_do_not_fit(labels, message):
+    model = DeepNCM(small_backbone(), SubCentroids(3, 1))
+    with pytest.raises(ValueError, match=message):
+        model.anchor(random_images(3, num_classes=3)[0], labels, verbose=0)
+
+
+@pytest.mark.parametrize("form", ["one-hot", "column"])
+def test_labels_of_any_form_anchor_alike(form):
+    images, labels = random_images(12, num_classes=3)
+    model = DeepNCM(small_backbone(), SubCentroids(3, 1))
+    first = model.anchor(images, labels, verbose=0)
+    others = np.eye(3)[labels] if form == "one-hot" else labels[:, None]
+    again = model.anchor(images, others, verbose=0)
+    np.testing.assert_array_equal(again.index, first.index)
+
+
 def test_other_classifiers_cannot_be_anchored():
     model = DeepNCM(small_backbone(), Softmax(3))
     with pytest.raises(

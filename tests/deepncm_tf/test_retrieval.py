@@ -51,6 +51,17 @@ def test_by_hand():
     assert perfect["map_at_r"] == pytest.approx(3 / 4)
 
 
+def test_figures_of_pytorch_metric_learning():
+    """Of `AccuracyCalculator(k="max_bin_count")`, version 2.9.0, by cosine similarity."""
+    rng = np.random.default_rng(7)
+    labels = rng.integers(12, size=300)
+    features = rng.normal(size=(300, 6)) + 0.7 * rng.normal(size=(12, 6))[labels]
+    found = retrieval_metrics(unit_rows(features), labels)
+    assert found["precision_at_1"] == pytest.approx(0.2633333333333333)
+    assert found["r_precision"] == pytest.approx(0.1900023250871935)
+    assert found["map_at_r"] == pytest.approx(0.07451877691759459)
+
+
 @pytest.mark.bad_input
 def test_nobody_has_a_companion():
     with pytest.raises(ValueError, match="a class with two images or more"):
