@@ -33,6 +33,7 @@ FIGURES = (
 # their defaults.
 EVALUATION_FILES = ("evaluation.json", "discovery.json")
 EVALUATIONS = {
+    "anchored_accuracy": "anchored",
     "knn_1_0.05": "kNN, k = 1",
     "knn_30_0.05": "kNN, k = 30",
     "induction_accuracy_1": "induction, k = 1",
@@ -88,7 +89,9 @@ def _read_evaluation(folder):
     found = {}
     for name in EVALUATION_FILES:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            found |= dict(json.loads((folder / name).read_text()))
+            one = dict(json.loads((folder / name).read_text()))
+            if one.get("split", "test") == "test":
+                found |= one
     return found
 
 
