@@ -43,7 +43,8 @@ def measure_step(case, repeats):
             weights = nca.loss_weights(y, 2, index)
             value = loss(y, logits, sample_weight=weights)
         gradient = tape.gradient(value, features)
-        nca.update(features, y, index)
+        with tf.control_dependencies([gradient]):  # as in `DeepNCM.train_step`
+            nca.update(features, y, index)
         return value, gradient
 
     times = []
