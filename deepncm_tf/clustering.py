@@ -6,6 +6,7 @@ Samples come in one of two layouts. Flat: `(n, ...)` with labels `(n,)`. By clas
 grow with the number of samples times K, never with samples times all sub-centroids.
 """
 
+import functools
 import math
 
 from keras import ops
@@ -33,13 +34,13 @@ class Flat:
         return ops.segment_sum(values, self.labels, num_segments=self.num_classes)
 
     def max(self, values):
-        """Maxima over the samples of each class: `(n, K)` to `(C, K)`."""
+        """Maxima over the samples of each class: `(n,)` to `(C,)`."""
         if self.weights is not None:
-            values = ops.where(self.weights[:, None] > 0, values, -math.inf)
+            values = ops.where(self.weights > 0, values, -math.inf)
         return ops.segment_max(values, self.labels, num_segments=self.num_classes)
 
     def spread(self, values):
-        """Gives each sample what belongs to its class: `(C, K)` to `(n, K)`."""
+        """Gives each sample what belongs to its class: `(C, ...)` to `(n, ...)`."""
         return ops.take(values, self.labels, axis=0)
 
     def similarities(self, features, sub_centroids):
@@ -87,7 +88,7 @@ class ByClass:
         return ops.sum(values * weights, axis=1)
 
     def max(self, values):
-        return ops.max(ops.where(self.weights[..., None] > 0, values, -math.inf), axis=1)
+        return ops.max(ops.where(self.weights > 0, values, -math.inf), axis=1)
 
     def spread(self, values):
         return values[:, None]
@@ -140,42 +141,51 @@ def sinkhorn_plan(samples, similarities, epsilon=0.05, iterations=3, sizes=None)
         Logarithms of the shares, of the shape of `similarities`.
     """
     scaled = _scaled(samples, similarities, epsilon, iterations, sizes, least=1)
-    return ops.log_softmax(scaled, axis=-1)
+    return ops.log_softmax(ops.stack(scaled, axis=-1), axis=-1)
 
 
 def assign(samples, similarities, epsilon=0.05, iterations=3, sizes=None):
     """Hard assignment by the largest share; see `sinkhorn` and `sinkhorn_plan`."""
     scaled = _scaled(samples, similarities, epsilon, iterations, sizes, least=2)
-    return ops.argmax(scaled, axis=-1)
+    return _first_largest(scaled)
 
 
 def _scaled(samples, similarities, epsilon, iterations, sizes, least):
-    """The plan's logarithms before the last normalization of rows.
+    """The plan's logarithms before the last normalization of rows: a list of K columns.
 
+    Operations on whole columns are several times as fast as those over a short last axis.
     Classes with fewer samples than `least` keep the scaled similarities.
 
     Nothing overflows, and no divisor is zero, for any epsilon. Once a class's columns add
     up to 1/K each, some sample has 1/(n K) or more of a column, and its row adds up to 1 or
     less: so no column's sum of shares ever falls below 1/(n K).
     """
-    scores = mask_absent(samples, similarities / epsilon, sizes)
-    if scores.shape[-1] == 1:
+    scores = ops.unstack(mask_absent(samples, similarities / epsilon, sizes), axis=-1)
+    if len(scores) == 1:
         return scores
-    number = samples.sum(ops.ones_like(scores[..., :1]))  # (C, 1)
-    clusters = scores.shape[-1] if sizes is None else ops.cast(sizes, "int32")[:, None]
+    number = samples.sum(ops.ones_like(scores[0]))  # (C,)
+    clusters = len(scores) if sizes is None else ops.cast(sizes, "int32")
     # The rows' constant 1/n cancels in the normalization of columns.
-    share = -ops.log(ops.cast(clusters, scores.dtype))
+    share = -ops.log(ops.cast(clusters, scores[0].dtype))
 
-    def columns(totals):
-        # Those of clusters that a class does not have are not finite.
-        some = ops.logical_and(ops.isfinite(totals), number >= least)
-        return ops.where(some, share - totals, 0.0)
+    def correction(total):
+        # That of a cluster that a class does not have is not finite.
+        some = ops.logical_and(ops.isfinite(total), number >= least)
+        return ops.where(some, share - total, 0.0)
 
-    factors = columns(_log_sum(samples, scores))  # (C, K)
+    factors = [correction(_log_sum(samples, score)) for score in scores]  # K times (C,)
     for _ in range(iterations - 1):
-        shares = ops.softmax(scores + samples.spread(factors), axis=-1)
-        factors = factors + columns(ops.log(samples.sum(shares)))
-    return scores + samples.spread(factors)
+        scaled = _add(samples, scores, factors)
+        highest = functools.reduce(ops.maximum, scaled)
+        shares = [ops.exp(column - highest) for column in scaled]
+        rows = 1.0 / functools.reduce(ops.add, shares)
+        totals = [ops.log(samples.sum(column * rows)) for column in shares]
+        factors = [f + correction(t) for f, t in zip(factors, totals, strict=True)]
+    return _add(samples, scores, factors)
+
+
+def _add(samples, scores, factors):
+    return [s + samples.spread(f) for s, f in zip(scores, factors, strict=True)]
 
 
 def mask_absent(samples, similarities, sizes):
@@ -206,9 +216,10 @@ def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
     sub_centroids = unit(sub_centroids)
     for step in range(iterations):
         near = samples.similarities(features, sub_centroids)
-        assigned = ops.argmax(mask_absent(samples, near, sizes), axis=-1)
+        near = ops.unstack(mask_absent(samples, near, sizes), axis=-1)
+        assigned = _first_largest(near)
         if step < iterations - 1:
-            counted = ops.one_hot(assigned, near.shape[-1], dtype=features.dtype)
+            counted = ops.one_hot(assigned, len(near), dtype=features.dtype)
             sums, counts = samples.sums_of_clusters(features, assigned, counted)
             moved = unit(sums)
             sub_centroids = ops.where(counts[..., None] > 0, moved, sub_centroids)
@@ -243,8 +254,18 @@ def inverse_root(squares):
     return ops.rsqrt(ops.maximum(squares, 1e-12))
 
 
+def _first_largest(columns):
+    """Which column is the largest, the first of equal ones: int32 of a column's shape."""
+    largest, *others = columns
+    place = ops.zeros_like(largest, dtype="int32")
+    for k, other in enumerate(others, start=1):
+        place = ops.where(other > largest, k, place)
+        largest = ops.maximum(other, largest)
+    return place
+
+
 def _log_sum(samples, scores):
-    """Logarithm of the sum of exponentials over the samples of each class: `(C, K)`."""
+    """Logarithm of the sum of exponentials over the samples of each class: `(C,)`."""
     highest = samples.max(scores)
     highest = ops.where(ops.isfinite(highest), highest, 0.0)  # nothing there
     # A sample that takes no part may lie above, and infinity times no weight is NaN.
