@@ -4,7 +4,9 @@
     python benchmarks/nca.py
 
 A step is logits, loss, gradient and the bank's update. Memory is the process's peak above
-what it had after the import, the bank included.
+what it had after the import, the bank included. With `--products`, in turn with the steps,
+the two matrix products that no such step can do without: similarities of the batch to all
+rows, and a sum of the rows weighted by as many numbers.
 """
 
 import argparse
@@ -23,11 +25,24 @@ from deepncm_tf.losses import LogitCrossEntropy
 CASES = {"cifar": (50_000, 128, 128, 10), "imagenet": (1_281_167, 128, 256, 1000)}
 
 
+CHUNK = 8192  # rows of a product
+
+
 def unit_rows(rng, count, dimensions):
     return evaluation.unit_rows(rng.normal(size=(count, dimensions)).astype("float32"))
 
 
-def measure_step(case, repeats):
+def products(features, bank):
+    total = tf.zeros_like(features)
+    for start in tf.range(0, len(bank), CHUNK):
+        rows = bank[start : start + CHUNK]
+        similarities = tf.matmul(rows, features, transpose_b=True)
+        total += tf.matmul(similarities, rows, transpose_a=True)
+    return total
+
+
+def measure_step(case, repeats, with_products):
+    """Median seconds of a step, and of its products or None."""
     rows, dimensions, batch, num_classes = case
     rng = np.random.default_rng(0)
     labels = rng.integers(num_classes, size=rows).astype("int32")
@@ -47,7 +62,8 @@ def measure_step(case, repeats):
             nca.update(features, y, index)
         return value, gradient
 
-    times = []
+    times, least = [], []
+    bare = tf.function(products)
     for _ in range(repeats + 1):  # the first one traces
         index = rng.choice(rows, batch, replace=False).astype("int32")
         features = tf.constant(unit_rows(rng, batch, dimensions))
@@ -55,7 +71,12 @@ def measure_step(case, repeats):
         value, _ = step(features, tf.constant(index), tf.constant(labels[index]))
         float(value)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+        if with_products:
+            bank = tf.convert_to_tensor(nca.bank)
+            start = time.perf_counter()
+            bare(features, bank).numpy()
+            least.append(time.perf_counter() - start)
+    return statistics.median(times[1:]), statistics.median(least[1:]) if least else None
 
 
 def measure_neighbours(repeats):
@@ -80,18 +101,27 @@ def main():
         "cases", nargs="*", default=[*CASES, "knn"], help="of cifar, imagenet and knn"
     )
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--products", action="store_true", help="also the products alone")
     arguments = parser.parse_args()
     base = peak()
     for name in arguments.cases:
+        least = None
         if name == "knn":
             seconds = measure_neighbours(arguments.repeats)
             text = "10,000 queries on 50,000 x 128, k = 30"
         else:
-            seconds = measure_step(CASES[name], arguments.repeats)
+            seconds, least = measure_step(
+                CASES[name], arguments.repeats, arguments.products
+            )
             rows, dimensions, batch, _ = CASES[name]
             text = f"step with N = {rows:,}, d = {dimensions}, B = {batch}"
         memory = (peak() - base) / 2**30
         print(f"{text}: median {1000 * seconds:.0f} ms, peak {memory:.2f} GiB")
+        if least is not None:
+            ratio = f"{seconds / least:.2f} times as long"
+            print(
+                f"  its two products alone: {1000 * least:.0f} ms; the step takes {ratio}"
+            )
 
 
 if __name__ == "__main__":
