@@ -9,7 +9,7 @@ from keras import ops
 
 from deepncm_tf import replicas
 
-CHUNK = 8192  # rows of a large bank whose similarities are alive at once
+CHUNK = 4096  # rows of a large bank whose similarities are alive at once
 WHOLE = 65536  # rows of a bank that is one chunk, whose terms are kept for the gradient
 FEW_CLASSES = 64  # for which a product with one-hot labels is faster than a segment sum
 LOWEST = -1e30  # below every similarity, and finite, so that differences are
@@ -112,7 +112,7 @@ class Rows:
         self.size = min(size, bank.shape[0])
         self.index = index
         self.number = -(-bank.shape[0] // self.size)
-        self.bank = replicas.read_all(bank) if self.number == 1 else bank
+        self.bank = replicas.read_all(bank)
         labels = replicas.read_all(labels)
         self.classes = ops.where(labels >= 0, labels, num_classes)
         if index is not None:
@@ -161,9 +161,11 @@ class Rows:
             return rows, self.classes, ops.matmul(rows, scaled)
         # The last chunk begins early, and leaves out what was there before.
         start = ops.minimum(number * self.size, self.bank.shape[0] - self.size)
-        places = ops.cast(start, "int32") + ops.arange(self.size, dtype="int32")
-        rows = ops.cast(replicas.read_rows(self.bank, places), scaled.dtype)
-        classes = ops.take(self.classes, places, axis=0)
+        start = ops.cast(start, "int32")
+        rows = ops.slice(self.bank, (start, 0), (self.size, self.bank.shape[1]))
+        rows = ops.cast(rows, scaled.dtype)
+        classes = ops.slice(self.classes, (start,), (self.size,))
+        places = start + ops.arange(self.size, dtype="int32")
         classes = ops.where(places >= number * self.size, classes, self.num_classes)
         return rows, classes, ops.matmul(rows, scaled)
 
