@@ -11,6 +11,7 @@ from deepncm_tf import replicas
 
 CHUNK = 4096  # rows of a large bank whose similarities are alive at once
 WHOLE = 65536  # rows of a bank that is one chunk, whose terms are kept for the gradient
+ALIVE = 2**26  # similarities at once, where the batch has a known size
 FEW_CLASSES = 64  # for which a product with one-hot labels is faster than a segment sum
 LOWEST = -1e30  # below every similarity, and finite, so that differences are
 SMALLEST_SUM = 1e-25  # of exponentials, of which none that matters has vanished
@@ -35,7 +36,8 @@ def class_log_sums(
         temperature: Float > 0, T.
         index: `(batch,)` int32, a row for each sample that takes no part in its sums: its
             own; -1 for none. Or None.
-        chunk: Int >= 1, rows at once; by default all of a small bank.
+        chunk: Int >= 1, rows at once; by default all of a small bank, for a batch that is
+            not large.
 
     Returns:
         `(batch, num_classes)`; -inf where a class has no row.
@@ -44,6 +46,7 @@ def class_log_sums(
         - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
           Analysis", ECCV 2018, Eqs. 1-2.
     """
+    chunk = chunk or _chunk_size(bank.shape[0], features.shape[0])
     rows = Rows(bank, labels, num_classes, chunk, index)
 
     @ops.custom_gradient
@@ -81,6 +84,7 @@ def nearest_class(features, bank, labels, num_classes, chunk=None):
         `(similarities, classes)`: `(batch,)`, x . v_j of that row, -inf where there is
         none, and `(batch,)` int32.
     """
+    chunk = chunk or _chunk_size(bank.shape[0], features.shape[0])
     rows = Rows(bank, labels, num_classes, chunk, None)
 
     def better(carry, _, classes, similarities):
@@ -102,13 +106,11 @@ class Rows:
 
     Args:
         bank, labels, num_classes, index: As in `class_log_sums`.
-        size: Int, rows of a chunk; or None.
+        size: Int >= 1, rows of a chunk.
     """
 
     def __init__(self, bank, labels, num_classes, size, index):
         self.num_classes = num_classes
-        if size is None:
-            size = WHOLE if bank.shape[0] <= WHOLE else CHUNK
         self.size = min(size, bank.shape[0])
         self.index = index
         self.number = -(-bank.shape[0] // self.size)
@@ -174,6 +176,12 @@ class Rows:
         similarities = ops.matmul(rows, scaled)
         is_own = self.index[:, None] == self.index[None]
         return rows, self.own_classes, ops.where(is_own, -math.inf, similarities)
+
+
+def _chunk_size(rows, batch):
+    if rows <= WHOLE and (batch is None or rows * batch <= ALIVE):
+        return rows
+    return CHUNK if batch is None else max(1, min(CHUNK, ALIVE // max(batch, 1)))
 
 
 def class_counts(labels, number):

@@ -112,6 +112,38 @@ def test_chunks_are_a_plain_loop(temperature, chunk):
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-5 * scale)
 
 
+def arrays_of(graph):
+    """Numbers of elements of all arrays of a graph, those of its loops and branches too."""
+    for operation in graph.get_operations():
+        for output in operation.outputs:
+            if output.shape.is_fully_defined():
+                yield output.shape.num_elements()
+        for name in ("body", "cond", "then_branch", "else_branch", "f"):
+            if name in operation.node_def.attr:
+                function = graph._get_function(operation.get_attr(name).name)
+                yield from arrays_of(function.graph)
+
+
+@pytest.mark.parametrize("batch", [8, 64])
+def test_a_large_batch_has_few_similarities_alive(monkeypatch, batch):
+    """Neither forward nor backward is there an array of batch x rows."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(bank, "ALIVE", 8 * 500)
+    rows, labels = tf.random.normal((500, 3)), tf.zeros(500, "int32")
+
+    @tf.function
+    def step(features):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            total = bank.class_log_sums(features, rows, labels, 2, 0.1)
+        return tape.gradient(total, features)
+
+    largest = max(arrays_of(step.get_concrete_function(tf.zeros((batch, 3))).graph))
+    assert largest <= 8 * 500
+    assert largest >= 8 * 500 * 0.9  # the similarities were seen
+
+
 def test_finite_differences():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(3, 4))
