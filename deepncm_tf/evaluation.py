@@ -28,7 +28,9 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         progress: Function of the number of queries done, or None.
 
     Returns:
-        `(similarities, rows)`: `(n, k)` float32, falling, and `(n, k)` int32.
+        `(similarities, rows)`: `(n, k)` float32, falling, and `(n, k)` int32. On GPUs,
+        products are in TF32 unless `tf.config.experimental.
+        enable_tensor_float_32_execution(False)` is called.
 
     Raises:
         ValueError: If shapes do not agree, or there are not so many rows.
@@ -102,13 +104,22 @@ def vote(similarities, labels, temperature, num_classes):
         `(n, num_classes)` float64, the sums of the votes, relative to the largest vote of a
         query, so that nothing overflows at any temperature.
 
+    Raises:
+        ValueError: If a label is none of a class.
+
     Reference:
         - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
           Analysis", ECCV 2018, section 3.4.
     """
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            f"`labels` must be integers from 0 to {num_classes - 1}. "
+            f"Received: {labels.min()} to {labels.max()}"
+        )
     similarities = np.asarray(similarities, "float64")
     votes = np.exp((similarities - similarities.max(axis=1, keepdims=True)) / temperature)
-    cells = np.arange(len(labels))[:, None] * num_classes + np.asarray(labels)
+    cells = np.arange(len(labels))[:, None] * num_classes + labels
     size = len(labels) * num_classes
     scores = np.bincount(cells.ravel(), weights=votes.ravel(), minlength=size)
     return scores.reshape(len(labels), num_classes)
@@ -122,7 +133,7 @@ def knn_predict(
     Args:
         queries: `(n, d)` array; of unit length for cosine similarity.
         bank: `(N, d)` array.
-        bank_labels: `(N,)` integers.
+        bank_labels: `(N,)` integers; rows with a label below 0 take no part.
         k: Int, number of neighbours.
         temperature: Float > 0, of the votes exp(similarity / temperature).
         num_classes: Int, by default the largest label + 1.
@@ -146,6 +157,12 @@ def knn_predict(
             f"`bank_labels` must have a label for each of {len(bank)} rows. "
             f"Received: {len(bank_labels)}"
         )
+    if len(bank_labels) and bank_labels.min() < 0:
+        known = bank_labels >= 0
+        if kwargs.get("exclude") is not None:
+            places = np.where(known, np.cumsum(known) - 1, -1)
+            kwargs["exclude"] = places[np.asarray(kwargs["exclude"])]
+        bank, bank_labels = np.asarray(bank)[known], bank_labels[known]
     similarities, rows = nearest(queries, bank, k, **kwargs)
     classes = int(bank_labels.max()) + 1 if num_classes is None else num_classes
     return vote(similarities, bank_labels[rows], temperature, classes)

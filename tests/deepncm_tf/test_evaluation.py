@@ -96,6 +96,21 @@ def test_votes_are_a_plain_loop(data):
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_rows_without_a_label_take_no_part(data):
+    bank, labels, queries = data
+    known = np.arange(len(bank)) % 3 > 0
+    unknown = np.where(known, labels, -1)
+    expected = evaluation.knn_predict(queries, bank[known], labels[known], 4, num_classes=9)
+    found = evaluation.knn_predict(queries, bank, unknown, 4, num_classes=9)
+    np.testing.assert_array_equal(found, expected)
+    rows = np.arange(len(bank))
+    others = evaluation.knn_predict(bank, bank, unknown, 1, num_classes=9, exclude=rows)
+    alone = np.flatnonzero(known)
+    itself = evaluation.nearest(bank[alone], bank[alone], 1, exclude=np.arange(len(alone)))
+    votes = labels[alone][itself[1]]
+    np.testing.assert_array_equal(others[alone].argmax(axis=1), votes[:, 0])
+
+
 def test_votes_do_not_overflow():
     scores = evaluation.vote([[30.0, 29.0, -30.0]], [[0, 1, 2]], 1e-4, 3)
     np.testing.assert_array_equal(scores, [[1, 0, 0]])
@@ -121,6 +136,8 @@ def test_bad_arguments(data):
         evaluation.knn_predict(queries, bank, labels, 1, temperature=0)
     with pytest.raises(ValueError, match=r"a label for each of 60 rows\. Received: 59"):
         evaluation.knn_predict(queries, bank, labels[:-1], 1)
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 1"):
+        evaluation.vote([[1.0]], [[2]], 0.1, num_classes=2)
 
 
 class IndexFlatIP:
