@@ -90,7 +90,7 @@ def anchor(model, x, y=None, images=None, **kwargs):
     Args:
         model: A `DeepNCM` whose classifier is a `SubCentroids`.
         x: Array of images, as for `predict`; or a dataset of (images, labels), where
-            images may be `{"image": images, "index": index}`.
+            images may be `{"image": images, "index": index}`; an index of -1 is none.
         y: Labels of images in an array, integers or one-hot, as for `fit`.
         images: Array to keep the exemplars' pictures from; by default `x`.
         **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
@@ -151,7 +151,8 @@ def _collect(dataset):
         image, index = unpack_inputs(inputs)
         parts.append([np.asarray(a) for a in (image, labels, index) if a is not None])
     images, labels, *index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return images, labels, index[0] if index else None
+    known = bool(index) and (index[0] >= 0).all()
+    return images, labels, index[0] if known else None
 
 
 def compare(classifier, features, exemplars):
@@ -240,6 +241,8 @@ def _rule(near, index, winner, found, class_names):
 
 def _change(found):
     """What would have changed the decision, by the logits of the first two classes."""
+    if len(found["classes"]) == 1:
+        return f"Nothing: {found['predicted']} is the only class."
     first, second = found["classes"][:2]
     margin = first["logit"] - second["logit"]
     text = (

@@ -155,6 +155,9 @@ def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
     again = model.anchor(dataset, verbose=0)  # they are already there
     np.testing.assert_array_equal(again.index, exemplars.index + 5)
     model.anchor([(x["image"], y) for x, y in dataset], verbose=0)
+    without = [({"image": x["image"], "index": np.full(len(y), -1)}, y) for x, y in dataset]
+    again = model.anchor(without, verbose=0)
+    np.testing.assert_array_equal(again.index, exemplars.index)
     logits = model.predict(images, verbose=0)
     near = explanation.compare(model.classifier, model.embed(images, verbose=0), exemplars)
     np.testing.assert_array_equal(logits.argmax(-1), near.max(-1).argmax(-1))
