@@ -104,13 +104,24 @@ def write(variable, start, rows):
 
 def fill_with_noise(variable, limit):
     """Gives a bank uniform noise in ±limit, the same for any number of replicas."""
-    seed = random.randint(1, 10**9)  # as Keras's initializers draw theirs
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_agreed_seed())
     size, dimensions = whole_shape(variable)
     for start in range(0, size, NOISE_ROWS):
         rows = min(NOISE_ROWS, size - start)
         noise = rng.uniform(-limit, limit, size=(rows, dimensions))
         write(variable, start, noise.astype(variable.dtype))
+
+
+def _agreed_seed():
+    """A random integer, the same on all workers of a strategy."""
+    seed = random.randint(1, 10**9)  # as Keras's initializers draw theirs
+    if keras.backend.backend() != "tensorflow":
+        return seed
+    import tensorflow as tf
+
+    with tf.init_scope():  # all of them get the first worker's variables
+        agreed = tf.Variable(seed, dtype="int64")
+    return int(getattr(agreed, "values", (agreed,))[0].numpy())
 
 
 class Shard:

@@ -133,6 +133,13 @@ def test_workers_under_slurm(tmp_path, one_process):
     assert_same_as(one_process, weights, tmp_path)
 
 
+@pytest.mark.slow
+def test_workers_have_the_same_bank(tmp_path):
+    first, second = job(tmp_path, 2, method="nca")
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
 def test_a_worker_that_dies(tmp_path, one_process):
     """The others say so within the bound; started again, the job ends as it should."""
     statuses, said = finish(start(tmp_path, 2, die_at=14))

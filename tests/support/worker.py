@@ -7,6 +7,7 @@ DIE_AT is the training step in which this worker kills itself; 0 for none.
 """
 
 import os
+import random
 import signal
 import sys
 
@@ -19,12 +20,13 @@ def main():
     import numpy as np
     from absl import app
 
-    from deepncm_tf import DeepNCM, cifar_main, finite, run_flags
+    from deepncm_tf import DeepNCM, cifar_main, finite, run_flags, shards
 
     keras.config.set_floatx("float64")
     run_flags.DTYPES["fp32"] = "float64"
     killing.patch(killing.Points("none", 0, 0))
     killing.use_small_network()
+    shards.random = random.Random(os.getpid())  # as where a user sets no seed
     steps = iter(range(1, 10**9))
 
     def on_train_batch_begin(self, batch, logs=None):
