@@ -56,12 +56,14 @@ def with_learning_rate(momentum, learning_rate):
 
 
 def by_steps(momentum, total_steps):
-    """The momentum of SNCA's bank on ImageNet: 0.8 and 0.9 after 80 and 120 of 130 epochs.
+    """The momentum of SNCA's bank on ImageNet: 0.8 and 0.9 after 80 and 120 of 130 epochs,
+    where it is not larger from the start.
 
     Args:
         momentum: Float in [0, 1), of the first part of the run.
         total_steps: Int, steps in the whole run.
     """
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [total_steps * epoch // 130 for epoch in (80, 120)], [momentum, 0.8, 0.9]
+        [total_steps * epoch // 130 for epoch in (80, 120)],
+        [momentum, max(momentum, 0.8), max(momentum, 0.9)],
     )

@@ -45,9 +45,9 @@ class SubCentroids(Classifier):
         num_sub_centroids: Int K, or a sequence of C ints, K of each class.
         momentum: Float in [0, 1), weight of the past; or a
             `keras.optimizers.schedules.LearningRateSchedule` of the number of updates.
-        memory_size: Int, number of samples that are clustered, those of the batch and
-            the last ones before it, in a ring of `ceil(memory_size / C)` per class; a
-            batch or more. 0 for the batch alone.
+        memory_size: Int, number of samples that are clustered, of each class the last
+            `ceil(memory_size / C)`, those of the batch among them; a batch or more. 0 for
+            the batch alone.
         feature_norm: `"layer"` for a layer normalization of the features, or None.
         logit_norm: `"layer"` for a layer normalization over the classes' scores, or a
             float > 0, the temperature by which they are divided.
@@ -329,11 +329,13 @@ class SubCentroids(Classifier):
         return ops.copy(self.count) > 0
 
     def _warn_of_small_memory(self, batch):
-        if batch is not None and batch > self.memory_size:
+        size = max(self._sizes_list())
+        if max(batch or 0, size * self.num_classes) > self.memory_size:
             warnings.warn(
-                "`memory_size` should be a batch or more: samples of a batch that do not "
-                f"fit do not count. Received: memory_size={self.memory_size} with a batch "
-                f"of {batch}",
+                "`memory_size` should be a batch or more, and K samples of each class or "
+                "more: those that do not fit do not count. Received: memory_size="
+                f"{self.memory_size} with a batch of {batch}, {self.num_classes} classes "
+                f"and K={size}",
                 stacklevel=2,
             )
 

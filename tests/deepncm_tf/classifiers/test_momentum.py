@@ -60,3 +60,6 @@ def test_by_steps():
     schedule = momentum.by_steps(0.5, total_steps=260)
     values = [float(schedule(step)) for step in (0, 160, 161, 240, 241)]
     assert values == pytest.approx([0.5, 0.5, 0.8, 0.8, 0.9])
+    schedule = momentum.by_steps(0.85, total_steps=260)
+    values = [float(schedule(step)) for step in (0, 161, 241)]
+    assert values == pytest.approx([0.85, 0.85, 0.9])
