@@ -5,20 +5,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import class_sums, random_images, small_backbone
+from helpers import class_sums, random_images, small_backbone, small_model
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean, OnlineMean, Softmax
 from official_resnet import cifar_resnet
 
 C = 3
-
-
-def make(classifier=None, compile=True, **kwargs):
-    model = DeepNCM(small_backbone(), classifier or OnlineMean(C), **kwargs)
-    if compile:
-        model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
-    return model
 
 
 def softmax(logits):
@@ -90,7 +83,7 @@ def test_inputs_of_every_kind_train_alike():
     outcomes = []
     for data, arguments in kinds:
         keras.utils.set_random_seed(1)
-        model = make()
+        model = small_model()
         history = model.fit(*data, **arguments, epochs=2, shuffle=False, verbose=0).history
         assert set(history) == {"loss", "accuracy", "rmd"}
         outcomes.append([history["loss"], *model.get_weights()])
@@ -106,7 +99,7 @@ def test_learns():
         (OnlineMean(C), 0.01),
         (DecayMean(C), 0.01),
     ):
-        model = make(classifier, compile=False)
+        model = small_model(classifier, compile=False)
         model.compile(keras.optimizers.SGD(rate), metrics=["accuracy"])
         model.fit(images, labels, epochs=20, verbose=0)
         assert model.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"] > 0.9
@@ -114,7 +107,7 @@ def test_learns():
 
 def test_predict_gives_logits_and_embed_gives_features():
     images, labels = random_images(10)
-    model = make(DecayMean(C), embedding_dim=2)
+    model = small_model(DecayMean(C), embedding_dim=2)
     model.fit(images, labels, verbose=0)
     features = model.embed(images, batch_size=4, verbose=0)
     assert features.shape == (10, 2)
@@ -135,13 +128,13 @@ def test_predict_gives_logits_and_embed_gives_features():
 def test_evaluation_counts_samples_of_unseen_classes():
     images, labels = random_images(12)
     known = labels < C - 1
-    model = make()
+    model = small_model()
     history = model.fit(images[known], labels[known], verbose=0)
     assert "unseen" not in history.history
     figures = model.evaluate(images, labels, verbose=0, return_dict=True)
     assert figures["unseen"] == (~known).sum()
     assert (model.predict(images, verbose=0).argmax(axis=-1) < C - 1).all()
-    softmax_model = make(Softmax(C))
+    softmax_model = small_model(Softmax(C))
     assert "unseen" not in softmax_model.evaluate(
         images, labels, verbose=0, return_dict=True
     )
@@ -188,7 +181,7 @@ def test_a_loaded_model_is_the_same_and_trains_on_alike(tmp_path):
 
 def test_weights_alone(tmp_path):
     images, labels = random_images(10)
-    model, other = make(), make()
+    model, other = small_model(), small_model()
     model.fit(images, labels, verbose=0)
     model.save_weights(tmp_path / "model.weights.h5")
     other.load_weights(tmp_path / "model.weights.h5")
@@ -214,7 +207,7 @@ def test_a_keras_loss_of_logits():
     outcomes = []
     for choice in (None, loss):
         keras.utils.set_random_seed(0)
-        model = make(compile=False)
+        model = small_model(compile=False)
         model.compile("sgd", loss=choice)
         outcomes.append(model.fit(images, labels, verbose=0, shuffle=False).history["loss"])
     np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-6)
@@ -223,7 +216,7 @@ def test_a_keras_loss_of_logits():
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     images, labels = random_images(20)
-    model = make()
+    model = small_model()
     model.fit(images, labels, verbose=0)
     assert model.predict(images, verbose=0).dtype == "float32"
     assert model.classifier.total.dtype == "float32"
@@ -233,7 +226,7 @@ def test_the_embedding_has_the_models_precision(tmp_path):
     """A bfloat16 model gives the same logits where the default policy is float32."""
     images, labels = random_images(20)
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = make(embedding_dim=4)
+    model = small_model(embedding_dim=4)
     model.fit(images, labels, verbose=0)
     model.save(tmp_path / "model.keras")
     expected = model.predict(images, verbose=0)
@@ -318,7 +311,7 @@ def test_weights_of_images_in_dense_prediction():
 def test_fewer_classes_than_there_could_be():
     """A class without samples is nobody's prediction, and no obstacle."""
     images, labels = random_images(12)
-    model = make(DecayMean(C + 4))
+    model = small_model(DecayMean(C + 4))
     model.fit(images, labels, epochs=2, verbose=0)
     assert (model.predict(images, verbose=0).argmax(axis=-1) < C).all()
     assert model.evaluate(images, labels, verbose=0, return_dict=True)["unseen"] == 0

@@ -5,19 +5,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import random_images, small_backbone
+from helpers import random_images, small_backbone, small_model
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean, NeighborhoodComponents, OnlineMean
 
 C = 3
-
-
-def make(classifier=None, compile=True, **kwargs):
-    model = DeepNCM(small_backbone(), classifier or OnlineMean(C), **kwargs)
-    if compile:
-        model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
-    return model
 
 
 @pytest.mark.bad_input
@@ -35,7 +28,7 @@ def make(classifier=None, compile=True, **kwargs):
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        make(**arguments)
+        small_model(**arguments)
 
 
 @pytest.mark.bad_input
@@ -62,12 +55,12 @@ def test_bad_classifier():
 )
 def test_a_loss_of_probabilities_is_refused(loss):
     with pytest.raises(ValueError, match="`loss` must take logits"):
-        make(compile=False).compile("sgd", loss=loss)
+        small_model(compile=False).compile("sgd", loss=loss)
 
 
 @pytest.mark.bad_input
 def test_a_loss_that_parts_of_a_batch_do_not_add_up_to():
-    model = make(compile=False, accumulate_steps=2)
+    model = small_model(compile=False, accumulate_steps=2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
     with pytest.raises(ValueError, match=r"`accumulate_steps` is above 1\. Rec"):
         model.compile("sgd", loss=loss)
@@ -76,7 +69,7 @@ def test_a_loss_that_parts_of_a_batch_do_not_add_up_to():
 @pytest.mark.bad_input
 def test_more_images_than_rows_in_the_bank():
     images, labels = random_images(20, C)
-    model = make(NeighborhoodComponents(C, 10))
+    model = small_model(NeighborhoodComponents(C, 10))
     message = "`bank_size` must be .* Received: bank_size=10 with 20 images"
     with pytest.raises(ValueError, match=message):
         model.fit(images, labels, verbose=0)
@@ -108,18 +101,20 @@ def test_a_bank_of_images_not_of_places():
 def test_inputs_without_images():
     images, labels = random_images(4, C)
     with pytest.raises(ValueError, match=r"Received: a dictionary with \['img'\]"):
-        make().fit({"img": images}, labels, verbose=0)
+        small_model().fit({"img": images}, labels, verbose=0)
 
 
 def test_numbers_of_numpy():
-    model = make(DecayMean(C, decay=np.float32(0.5)), gradient_clip=np.float32(1), l2=0)
+    model = small_model(
+        DecayMean(C, decay=np.float32(0.5)), gradient_clip=np.float32(1), l2=0
+    )
     clone = DeepNCM.from_config(model.get_config())
     assert (clone.classifier.decay, clone.gradient_clip) == (0.5, 1.0)
 
 
 @pytest.mark.bad_input
 def test_no_labels():
-    model = make()
+    model = small_model()
     with pytest.raises(ValueError, match="`y`, the labels, must be given"):
         model.fit(np.zeros((4, 4, 4, 3), "float32"), verbose=0)
     with pytest.raises(ValueError, match=r"weights of 3 classes .* y of shape \(None, 5\)"):
@@ -128,7 +123,7 @@ def test_no_labels():
 
 @pytest.mark.bad_input
 def test_no_samples():
-    model, (images, labels) = make(), random_images(4)
+    model, (images, labels) = small_model(), random_images(4)
     empty = tf.data.Dataset.from_tensor_slices((images[:0], labels[:0])).batch(2)
     for refused in (
         lambda: model.fit(images[:0], labels[:0], verbose=0),
@@ -144,7 +139,7 @@ def test_no_samples():
 @pytest.mark.bad_input
 @pytest.mark.parametrize("shape", [(5, 5, 3), (4, 4, 1), (48,)])
 def test_images_of_another_shape(shape):
-    model, images = make(), np.zeros((4, *shape), "float32")
+    model, images = small_model(), np.zeros((4, *shape), "float32")
     for refused in (
         lambda: model.fit(images, np.zeros(4), verbose=0),
         lambda: model.evaluate(images, np.zeros(4), verbose=0),

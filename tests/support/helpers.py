@@ -55,6 +55,17 @@ def small_backbone(shape=(4, 4, 3), dim=6, normalize=False):
     return keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(dim)])
 
 
+def small_model(classifier=None, compile=True, **kwargs):
+    """A DeepNCM of three classes with a `small_backbone`."""
+    from deepncm_tf import DeepNCM
+    from deepncm_tf.classifiers import OnlineMean
+
+    model = DeepNCM(small_backbone(), classifier or OnlineMean(3), **kwargs)
+    if compile:
+        model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    return model
+
+
 def random_images(n, num_classes=3, shape=(4, 4, 3), seed=0):
     """Images whose class shows in their mean, and their integer labels."""
     rng = np.random.default_rng(seed)
