@@ -227,9 +227,10 @@ def _rule(near, index, winner, found, class_names):
     if rest:
         classes = "class" if rest == 1 else f"{rest} classes"
         terms.append(f"than like any exemplar of the other {classes}")
+    than = f" {' AND '.join(terms)}" if terms else ""
     rule = (
         f"IF it is more like training image {index[winner][k]} of {class_names[winner]} "
-        f"({best[winner]:.3f}) {' AND '.join(terms)} THEN it is {class_names[winner]}."
+        f"({best[winner]:.3f}){than} THEN it is {class_names[winner]}."
     )
     if class_names[winner] != found["predicted"]:
         rule += (

@@ -198,6 +198,19 @@ def test_labels_of_any_form_anchor_alike(form):
     np.testing.assert_array_equal(again.index, first.index)
 
 
+def test_a_single_class():
+    images, labels = random_images(4, num_classes=1)
+    model = DeepNCM(small_backbone(), SubCentroids(1, 2))
+    exemplars = model.anchor(images, labels, verbose=0)
+    features = model.embed(images[exemplars.index[0, :1]], verbose=0)
+    (found,) = explanation.explain(model.classifier, exemplars, features, ["cat"])
+    place = exemplars.index[0, 0]
+    assert found["rule"] == (
+        f"IF it is more like training image {place} of cat (1.000) THEN it is cat."
+    )
+    assert found["change"] == "Nothing: cat is the only class."
+
+
 def test_other_classifiers_cannot_be_anchored():
     model = DeepNCM(small_backbone(), Softmax(3))
     with pytest.raises(
