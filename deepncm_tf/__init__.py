@@ -1,12 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deep nearest-mean classification in Keras.
 
-`from deepncm_tf import DeepNCM` loads Keras and registers every class that
-`keras.models.load_model` needs; importing the package alone loads nothing.
+Importing the package loads neither Keras nor TensorFlow. Once Keras is loaded too, before
+or after it, every class that `keras.models.load_model` needs is registered.
 """
+
+import contextlib
+
+import wrapt
 
 __version__ = "0.1.0"
 __all__ = ["DeepNCM"]
+
+
+@wrapt.when_imported("keras")
+def _register(keras):
+    """Imports the classes that saved models are made of, once there is Keras."""
+    # A module of this package that is the first to import Keras is not yet whole itself.
+    with contextlib.suppress(ImportError):
+        import deepncm_tf.model  # noqa: F401
 
 
 def __getattr__(name):

@@ -6,10 +6,12 @@ stays within a budget whatever the size of the bank.
 """
 
 import math
-import operator
 
 import numpy as np
 from keras import ops
+
+from deepncm_tf.arguments import as_positive_integer, check_number
+from deepncm_tf.labels import to_class_numbers
 
 GROUP = 16  # columns of which only the largest is sorted at first
 MEMORY_BUDGET = 256 * 2**20  # bytes of similarities alive at once
@@ -33,7 +35,8 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         enable_tensor_float_32_execution(False)` is called.
 
     Raises:
-        ValueError: If shapes do not agree, or there are not so many rows.
+        ValueError: If shapes do not agree, there are not so many rows, or a feature is NaN
+            or infinite.
     """
     queries, bank = np.asarray(queries, "float32"), np.asarray(bank, "float32")
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
@@ -42,11 +45,13 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
             f"Received: shapes {queries.shape} and {bank.shape}"
         )
     available = len(bank) - (exclude is not None)
-    if not 1 <= operator.index(k) <= available:
+    if as_positive_integer("k", k) > available:
         raise ValueError(
             f"`k` must be an integer from 1 to {available}, the rows of the bank. "
             f"Received: k={k}"
         )
+    _check_finite("queries", queries)
+    _check_finite("bank", bank)
     found_similarities = np.empty((len(queries), k), "float32")
     found_rows = np.empty((len(queries), k), "int32")
     # Similarities, a copy of them, half as much for groups; and what is found.
@@ -67,6 +72,17 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         if progress is not None:
             progress(min(start + chunk, len(queries)))
     return found_similarities, found_rows
+
+
+def _check_finite(name, features):
+    """Raises a `ValueError` that names the rows with a NaN or an infinity."""
+    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(rows):
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        raise ValueError(
+            f"`{name}` must be finite. Received: NaN or infinity in rows "
+            f"{', '.join(map(str, rows[:5]))}{more} of {len(features)}"
+        )
 
 
 def _largest(similarities, k, size):
@@ -133,7 +149,8 @@ def knn_predict(
     Args:
         queries: `(n, d)` array; of unit length for cosine similarity.
         bank: `(N, d)` array.
-        bank_labels: `(N,)` integers; rows with a label below 0 take no part.
+        bank_labels: `(N,)` or `(N, 1)` integers, or one-hot `(N, num_classes)`; rows with
+            a label below 0 take no part.
         k: Int, number of neighbours.
         temperature: Float > 0, of the votes exp(similarity / temperature).
         num_classes: Int, by default the largest label + 1.
@@ -147,16 +164,12 @@ def knn_predict(
         >>> int(scores.argmax(axis=-1)[0])
         1
     """
-    if not temperature > 0:
-        raise ValueError(
-            f"`temperature` must be positive. Received: temperature={temperature}"
-        )
-    bank_labels = np.asarray(bank_labels)
-    if len(bank_labels) != len(bank):
-        raise ValueError(
-            f"`bank_labels` must have a label for each of {len(bank)} rows. "
-            f"Received: {len(bank_labels)}"
-        )
+    check_number("temperature", temperature, "a positive number", lambda t: t > 0)
+    if num_classes is not None:
+        as_positive_integer("num_classes", num_classes)
+    bank_labels = to_class_numbers(
+        bank_labels, "bank_labels", len(bank), num_classes, unknown=True
+    )
     if len(bank_labels) and bank_labels.min() < 0:
         known = bank_labels >= 0
         if kwargs.get("exclude") is not None:

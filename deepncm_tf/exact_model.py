@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training that is the same on one device and on many, and stops at what is not finite."""
 
-import contextlib
-import re
-
 import keras
 from keras import ops
 
-from deepncm_tf import replicas
+from deepncm_tf import labels, replicas
 from deepncm_tf.arguments import as_positive_integer, is_number
 from deepncm_tf.finite import FiniteGuard, LookForFinite
 
@@ -54,38 +51,55 @@ class ExactModel(keras.Model):
             )
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         if keras.backend.backend() == "tensorflow":
-            self.guard = FiniteGuard()
+            self.guard = FiniteGuard(self.num_classes)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, *args, callbacks=None, **kwargs):
+    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs):
         """As `keras.Model.fit`.
 
         Raises:
             NotFiniteError: If images, features, loss or gradients of a step are NaN or
                 infinite. The model is as it was before that step.
-            ValueError: If there is no sample or a label is out of range.
+            ValueError: If there is no sample, a label is of no class, or a sample weight
+                is negative or not finite.
         """
+        _refuse_other_backends()
         _refuse_empty(x)
+        labels.refuse_names(y, "y")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
-        with _label_errors():
-            return super().fit(x, *args, callbacks=callbacks, **kwargs)
+        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
-        with _label_errors():
-            logs = super().train_on_batch(*args, **kwargs)
+        _refuse_other_backends()
+        logs = super().train_on_batch(*args, **kwargs)
         self.guard.look()
         return logs
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: If there is no sample, or labels or sample weights are none.
+        """
+        _refuse_other_backends()
         _refuse_empty(x)
-        with _label_errors():
-            return super().evaluate(x, *args, **kwargs)
+        labels.refuse_names(y, "y")
+        figures = super().evaluate(x, y, *args, **kwargs)
+        self.guard.look()
+        return figures
+
+    def test_on_batch(self, *args, **kwargs):
+        """As `keras.Model.test_on_batch`; raises what `evaluate` raises."""
+        _refuse_other_backends()
+        figures = super().test_on_batch(*args, **kwargs)
+        self.guard.look()
+        return figures
 
     def predict(self, x, *args, **kwargs):
         _refuse_empty(x)
@@ -117,6 +131,9 @@ class ExactModel(keras.Model):
         """
         if y is None:
             raise ValueError("`y`, the labels, must be given. Received: y=None")
+        num_classes, rank = y_pred.shape[-1], len(y_pred.shape)
+        y = labels.normalize(y, num_classes, rank, name="y")
+        sample_weight = labels.normalize_weights(sample_weight, y.shape[: rank - 1])
         if sample_weight is not None:
             # Weights of images are weights of all their pixels.
             while len(sample_weight.shape) < len(y_pred.shape) - 1:
@@ -184,6 +201,37 @@ class ExactModel(keras.Model):
         optimizer.apply(gradients, self.trainable_variables)
         return finite if self.scales_loss else ops.convert_to_tensor(True)
 
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y = labels.normalize(y, y_pred.shape[-1], len(y_pred.shape), name="y")
+        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def targets(self, y, sample_weight, rank):
+        """Labels and sample weights in one form, and what is wrong with them.
+
+        Args:
+            y, sample_weight: As the user has given them.
+            rank: Int, number of axes of the logits.
+
+        Returns:
+            `(y, sample_weight, wrong)`: labels and weights that can be computed with, also
+            where they are wrong, and what `FiniteGuard.passes` wants to know of them.
+        """
+        if y is None:
+            raise ValueError("`y`, the labels, must be given. Received: y=None")
+        normalized = labels.normalize(y, self.num_classes, rank, name="y")
+        weights = labels.normalize_weights(sample_weight, normalized.shape[: rank - 1])
+        ignore_class = getattr(self.loss, "ignore_class", None)
+        is_wrong, _ = wrong_labels = labels.find_wrong(
+            y, self.num_classes, rank, ignore_class
+        )
+        normalized = ops.where(is_wrong, ops.zeros_like(normalized), normalized)
+        wrong_weights = labels.find_wrong_weights(ops.ones(1))
+        if weights is not None:
+            is_wrong, _ = wrong_weights = labels.find_wrong_weights(weights)
+            weights = ops.where(is_wrong, ops.zeros_like(weights), weights)
+        wrong = {"labels": wrong_labels, "sample weights": wrong_weights}
+        return normalized, weights, wrong
+
     @property
     def scales_loss(self):
         return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -209,6 +257,15 @@ class ExactModel(keras.Model):
         super()._maybe_symbolic_build(data_batch=data_batch)
 
 
+def _refuse_other_backends():
+    if keras.backend.backend() != "tensorflow":
+        raise NotImplementedError(
+            "DeepNCM trains and evaluates on Keras's TensorFlow backend; its classifiers, "
+            "`predict` and `embed` work on any. Received: KERAS_BACKEND="
+            f"{keras.backend.backend()!r}"
+        )
+
+
 def _refuse_empty(x):
     """Raises a `ValueError` for arrays or datasets that are known to be empty."""
     if callable(getattr(x, "cardinality", None)):
@@ -218,22 +275,6 @@ def _refuse_empty(x):
         empty = getattr(first, "shape", None) is not None and 0 in tuple(first.shape)[:1]
     if empty:
         raise ValueError("`x` must hold at least one sample. Received: none")
-
-
-@contextlib.contextmanager
-def _label_errors():
-    """Says in one line what TensorFlow says of a label out of range."""
-    try:
-        yield
-    except Exception as error:
-        pattern = r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)"
-        found = re.search(pattern, str(error))
-        if found is None:
-            raise
-        raise ValueError(
-            f"`y` must be integers from 0 to {int(found[2]) - 1}, or one-hot. "
-            f"Received: a label of {found[1]}"
-        ) from None
 
 
 def _is_number(value, above):

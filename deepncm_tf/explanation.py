@@ -7,11 +7,13 @@ class means, or what it has in their place) and to each other.
 
 import dataclasses
 
+import keras
 import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
 
 from deepncm_tf.embedding import unpack_inputs
+from deepncm_tf.labels import to_class_numbers
 
 CLASSES_SHOWN = 4  # the predicted one and the next three, as in the paper's figure 6
 
@@ -92,7 +94,8 @@ def anchor(model, x, y=None, images=None, **kwargs):
         x: Array of images, as for `predict`; or a dataset of (images, labels), where
             images may be `{"image": images, "index": index}`; an index of -1 is none.
         y: Labels of images in an array, integers or one-hot, as for `fit`.
-        images: Array to keep the exemplars' pictures from; by default `x`.
+        images: Array to keep the exemplars' pictures from, a picture for each image; by
+            default `x`.
         **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
 
     Returns:
@@ -114,42 +117,44 @@ def anchor(model, x, y=None, images=None, **kwargs):
         )
     index = None
     if y is None:
-        if hasattr(x, "shape"):
-            raise ValueError("`y` must be given with images in an array. Received: y=None")
+        if hasattr(x, "shape") or isinstance(x, (list, tuple)):
+            raise ValueError(
+                "`y`, the labels, must be given with images in an array. Received: y=None"
+            )
         x, y, index = _collect(x)
-    y = _as_labels(y, len(x), model.classifier.num_classes)
+    x = np.asarray(x)
+    y = to_class_numbers(y, "y", len(x), model.classifier.num_classes)
+    images = x if images is None else np.asarray(images)
+    if not len(x) or len(images) != len(x):
+        raise ValueError(
+            "`x` must hold at least one image, and `images` a picture for each of them. "
+            f"Received: {len(x)} images and {len(images)} pictures"
+        )
     model.exemplars = find_exemplars(
         model.classifier,
         model.embed(x, **kwargs),
         y,
-        x if images is None else images,
+        images,
         index,
     )
     model.classifier.anchor(model.exemplars)
     return model.exemplars
 
 
-def _as_labels(y, number, num_classes):
-    """Labels as `fit` takes them, integers or one-hot, as `(n,)` integers."""
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == num_classes > 1:
-        labels = labels.argmax(axis=1)
-    elif labels.shape == (number, 1):
-        labels = labels[:, 0]
-    if labels.shape != (number,):
-        raise ValueError(
-            f"`y` must be the labels of {number} images, integers or one-hot. "
-            f"Received: shape {np.shape(y)}"
-        )
-    return labels
-
-
 def _collect(dataset):
     """Images, labels and index (or None) of a dataset, as arrays."""
     parts = []
-    for inputs, labels, *_ in dataset:
+    for batch in dataset:
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if labels is None:
+            raise ValueError(
+                "`x` must be a dataset of (images, labels), or `y` must be given. "
+                "Received: a dataset without labels"
+            )
         image, index = unpack_inputs(inputs)
         parts.append([np.asarray(a) for a in (image, labels, index) if a is not None])
+    if not parts:
+        raise ValueError("`x` must hold at least one image. Received: an empty dataset")
     images, labels, *index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     known = bool(index) and (index[0] >= 0).all()
     return images, labels, index[0] if known else None

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freezes a training model at the first step that is not finite, until someone looks.
+"""Freezes a training model at the first step that is not sound, until someone looks.
 
-A step with a NaN or an infinity in its images, features, loss or gradients changes
-neither weights nor state: what it has assigned is put back, by a select and not by a
-branch. So it goes for all steps after it, so that the host need not look after each one
-to find the model as it was.
+A step with labels or sample weights that are none, or with a NaN or an infinity in its
+images, features, loss or gradients, changes neither weights nor state: what it has assigned
+is put back, by a select and not by a branch. So it goes for all steps after it, so that the
+host need not look after each one to find the model as it was.
 """
 
 import keras
@@ -12,7 +12,9 @@ from keras import ops
 
 from deepncm_tf import replicas
 
-KINDS = ("images", "features", "loss", "gradients")
+INPUTS = ("labels", "sample weights")
+KINDS = (*INPUTS, "images", "features", "loss", "gradients")
+EVALUATION = -1  # in place of a step
 STEPS_BETWEEN_LOOKS = 20  # each look waits for the device
 
 
@@ -33,43 +35,50 @@ class NotFiniteError(RuntimeError):
 
 
 class FiniteGuard:
-    """The guard of one model, on the TensorFlow backend. Make it in the model's scope."""
+    """The guard of one model, on the TensorFlow backend. Make it in the model's scope.
 
-    def __init__(self):
-        import tensorflow as tf
+    Args:
+        num_classes: Int, number of classes C.
+    """
 
-        self.record = tf.Variable(
-            tf.zeros(1 + len(KINDS), tf.int32),
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+        self.record = _variable(1 + len(KINDS), "int32")  # step, and counts of KINDS
+        self.received = _variable(len(INPUTS), "float64")  # a wrong value of each
 
-    def passes(self, step, tensors):
-        """Whether this step and all before it are finite, on every replica.
+    def passes(self, step, tensors, wrong):
+        """Whether this step and all before it are sound, on every replica.
 
         Args:
-            step: Scalar int tensor, the number of this step.
+            step: Scalar int tensor, the number of this step, or `EVALUATION`.
             tensors: Dictionary from some of `KINDS` to lists of tensors.
+            wrong: Dictionary from `INPUTS` to what `labels.find_wrong` has found.
 
         Returns:
             Scalar bool tensor.
         """
-        counts = [
-            sum(
-                ops.cast(~ops.all(ops.isfinite(t)), "float32")
-                for t in tensors.get(kind, ())
-            )
-            for kind in KINDS
+        counts = [_count(wrong[kind][0]) for kind in INPUTS]
+        counts += [
+            sum(_count(~ops.all(ops.isfinite(t))) for t in tensors.get(kind, ()))
+            for kind in KINDS[len(INPUTS) :]
         ]
         counts = ops.stack([ops.convert_to_tensor(c, dtype="float32") for c in counts])
+        values = ops.stack([wrong[kind][1] for kind in INPUTS])
+        values = ops.where(counts[: len(INPUTS)] > 0, values, 0.0)
+        # Of several replicas' wrong values that of the first one is told.
+        (everyone,) = replicas.all_gather([values[None]])
+        first = ops.argmax(ops.cast(everyone != 0, "int32"), axis=0)
+        values = ops.take_along_axis(everyone, first[None], axis=0)[0]
         (counts,) = replicas.all_reduce_sum([counts])
-        finite = ops.all(counts == 0)
+        sound = ops.all(counts == 0)
         first = ops.all(ops.equal(self.record, 0))
-        found = ops.concatenate(
+        record = ops.concatenate(
             [ops.reshape(ops.cast(step, "int32"), (1,)), ops.cast(counts, "int32")]
         )
-        self.record.assign(ops.where(finite | ~first, self.record, found))
-        return finite & first
+        keep = sound | ~first
+        self.record.assign(ops.where(keep, self.record, record))
+        self.received.assign(ops.where(keep, self.received, values))
+        return sound & first
 
     def put_back(self, passed, variables, values):
         """Gives variables their earlier values where the step has not passed."""
@@ -77,14 +86,32 @@ class FiniteGuard:
             variable.assign(ops.where(passed, variable, value))
 
     def look(self):
-        """Raises `NotFiniteError` where a step was not finite, and lets training go on."""
-        import tensorflow as tf
+        """Raises an error where a step was not sound, and lets training go on.
 
+        Raises:
+            ValueError: If labels or sample weights were none.
+            NotFiniteError: If something was NaN or infinite.
+        """
         step, *counts = self.record.numpy()
-        if step:
-            self.record.assign(tf.zeros_like(self.record))
-            kinds = [kind for kind, count in zip(KINDS, counts, strict=True) if count]
+        if not step:
+            return
+        self.record.assign([0] * (1 + len(KINDS)))
+        kinds = [kind for kind, count in zip(KINDS, counts, strict=True) if count]
+        if kinds[0] not in INPUTS:
             raise NotFiniteError(int(step), kinds)
+        value = float(self.received.numpy()[INPUTS.index(kinds[0])])
+        text = f"{value:.0f}" if value.is_integer() else f"{value}"
+        if step != EVALUATION:
+            text += f" in step {step}. The model is as it was before that step"
+        if kinds[0] == "labels":
+            raise ValueError(
+                f"`y` must be integers from 0 to {self.num_classes - 1}, or one-hot or "
+                "other weights of the classes, finite and >= 0. Received: a label of "
+                f"{text}"
+            )
+        raise ValueError(
+            f"`sample_weight` must be finite numbers >= 0. Received: a weight of {text}"
+        )
 
 
 class LookForFinite(keras.callbacks.Callback):
@@ -96,3 +123,17 @@ class LookForFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.guard.look()
+
+
+def _count(wrong):
+    return ops.sum(ops.cast(wrong, "float32"))
+
+
+def _variable(size, dtype):
+    import tensorflow as tf
+
+    return tf.Variable(
+        tf.zeros(size, dtype),
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )

@@ -2,14 +2,19 @@
 """The training loss of every method: cross-entropy on class logits."""
 
 import inspect
+import math
 
 import keras
 from keras import ops
+
+from deepncm_tf import labels
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
 class LogitCrossEntropy(keras.losses.Loss):
     """Softmax cross-entropy of logits against integer or one-hot labels.
+
+    NaN where an integer is outside 0..num_classes-1.
 
     Args:
         reduction: As in `keras.losses.Loss`.
@@ -26,18 +31,16 @@ class LogitCrossEntropy(keras.losses.Loss):
         super().__init__(reduction=reduction, name=name, dtype=dtype)
 
     def call(self, y_true, y_pred):
-        if len(y_true.shape) == len(y_pred.shape):
-            if y_true.shape[-1] == y_pred.shape[-1] != 1:
-                return ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
-            if y_true.shape[-1] != 1:
-                raise ValueError(
-                    f"`y` must be integers, or weights of {y_pred.shape[-1]} classes in "
-                    f"its last axis. Received: y of shape {tuple(y_true.shape)}"
-                )
-            y_true = ops.squeeze(y_true, axis=-1)
-        return ops.sparse_categorical_crossentropy(
-            ops.cast(y_true, "int32"), y_pred, from_logits=True
+        num_classes, rank = y_pred.shape[-1], len(y_pred.shape)
+        y_true = labels.normalize(y_true, num_classes, rank, name="y")
+        if labels.is_class_weights(y_true, rank):
+            return ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
+        # Backends differ in what they give for a class that there is not: never a number.
+        wrong = ops.logical_or(y_true < 0, y_true >= num_classes)
+        loss = ops.sparse_categorical_crossentropy(
+            ops.where(wrong, 0, y_true), y_pred, from_logits=True
         )
+        return ops.where(wrong, math.nan, loss)
 
 
 def expects_probabilities(loss):

@@ -12,6 +12,7 @@ from deepncm_tf import accumulation, classifiers, replicas
 from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
 from deepncm_tf.exact_model import ExactModel
+from deepncm_tf.finite import EVALUATION
 from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
 
 EXEMPLARS = "exemplars.npz"
@@ -162,11 +163,6 @@ class DeepNCM(ExactModel):
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def train_step(self, data):
-        if keras.backend.backend() != "tensorflow":
-            raise NotImplementedError(
-                "DeepNCM trains on Keras's TensorFlow backend; its classifiers work on "
-                f"any. Received: KERAS_BACKEND={keras.backend.backend()!r}"
-            )
         import tensorflow as tf
 
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -184,6 +180,7 @@ class DeepNCM(ExactModel):
         ]
         before = [ops.copy(variable) for variable in guarded]
 
+        y, sample_weight, wrong = self.targets(y, sample_weight, len(self._features_shape))
         (logits, features), sums = accumulation.in_parts(
             self._part_of_step, (x, y, sample_weight), self.accumulate_steps
         )
@@ -191,10 +188,11 @@ class DeepNCM(ExactModel):
         parts = {"images": [image], "features": [features], "loss": [loss]}
         if not self.scales_loss:  # whose overflows are skipped
             parts["gradients"] = gradients
-        passed = self.guard.passes(self.optimizer.iterations + 1, parts)
+        passed = self.guard.passes(self.optimizer.iterations + 1, parts, wrong)
         taken = self.apply_gradients(gradients)
+        moves = passed & taken & self.classifier.trainable
         self.classifier.update(
-            features, y, index, sample_weight, where=passed & taken, logits=logits
+            features, y, index, sample_weight, where=moves, logits=logits
         )
         self.guard.put_back(passed, guarded, before)
         return self._step_logs(x, y, logits, loss, sample_weight)
@@ -217,10 +215,10 @@ class DeepNCM(ExactModel):
         return [logits, features], [loss, *self.local_gradients(tape, scaled_loss)]
 
     def test_step(self, data):
-        if keras.backend.backend() != "tensorflow":
-            return super().test_step(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logits, features = self(x, training=False, return_features=True)
+        y, sample_weight, wrong = self.targets(y, sample_weight, len(logits.shape))
+        self.guard.passes(EVALUATION, {}, wrong)
         loss = self.compute_loss(x, y, logits, sample_weight, training=False)
         (loss,) = replicas.all_reduce_sum([loss])
         self.classifier.update_metrics(features, y, sample_weight)
@@ -239,6 +237,7 @@ class DeepNCM(ExactModel):
 
         Raises:
             ValueError: If there are more images in an array than rows in the bank.
+            NotFiniteError: As `ExactModel.fit`.
         """
         if self.classifier.needs_index and hasattr(x, "shape"):
             if len(x) > self.classifier.bank_size:
@@ -247,18 +246,29 @@ class DeepNCM(ExactModel):
                     f"bank_size={self.classifier.bank_size} with {len(x)} images"
                 )
             x = {"image": x, "index": np.arange(len(x), dtype="int32")}
+        self._check_array(x)
         self.exemplars = None
         return super().fit(x, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
+        self._check_array(x)
+        return super().predict(x, *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,
         `unseen` counts the evaluated samples of such classes: none of them can be right.
         """
+        self._check_array(x)
         self._evaluating = True
         try:
             return super().evaluate(x, *args, **kwargs)
         finally:
             self._evaluating = False
+
+    @property
+    def num_classes(self):
+        return self.classifier.num_classes
 
     @property
     def metrics(self):
@@ -274,7 +284,8 @@ class DeepNCM(ExactModel):
         """Features of images, as the classifier gets them.
 
         Args:
-            x, batch_size, verbose, steps: As in `keras.Model.predict`.
+            x, batch_size, verbose, steps: As in `keras.Model.predict`; datasets may also
+                give labels.
 
         Returns:
             NumPy array, `(samples, ..., d)`.
@@ -283,8 +294,7 @@ class DeepNCM(ExactModel):
             raise ValueError(
                 "Call the model on a batch of images, or `fit` it, before `embed`."
             )
-        if not hasattr(x, "cardinality"):
-            self._check_shape(unpack_inputs(x)[0])
+        self._check_array(x)
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
@@ -350,15 +360,32 @@ class DeepNCM(ExactModel):
         return cls(**config)
 
     def _check_shape(self, image):
-        shape, wanted = tuple(image.shape)[1:], self._image_shape[1:]
+        try:
+            shape = tuple(image.shape)
+        except ValueError:
+            raise ValueError(
+                f"{self._wanted_images()}; in a tf.data pipeline tf.ensure_shape gives "
+                "images of an unknown number of axes theirs. Received: unknown shape"
+            ) from None
+        wanted = self._image_shape
         if len(shape) != len(wanted) or any(
             a is not None and b is not None and a != b
-            for a, b in zip(shape, wanted, strict=True)
+            for a, b in zip(shape[1:], wanted[1:], strict=True)
         ):
-            raise ValueError(
-                f"`x` must be images of shape {wanted}, as the model was built for. "
-                f"Received: images of shape {shape}"
-            )
+            text = f"{self._wanted_images()}. Received: shape {shape}"
+            if len(shape) == len(wanted) - 1:
+                text += "; a single image needs a batch axis in front, x[None]"
+            raise ValueError(text)
+
+    def _wanted_images(self):
+        wanted = ", ".join(map(str, ("batch", *self._image_shape[1:])))
+        return f"`x` must be images of shape ({wanted}), as the model was built for"
+
+    def _check_array(self, x):
+        """Checks images in an array before Keras takes a single one for a batch."""
+        image = x.get("image") if isinstance(x, dict) else x
+        if self.built and hasattr(image, "shape") and not hasattr(x, "cardinality"):
+            self._check_shape(image)
 
     def _step_logs(self, x, y, logits, loss, sample_weight):
         # Every replica reports the global loss with its own number of samples.

@@ -4,6 +4,8 @@
 import numpy as np
 
 from deepncm_tf import evaluation
+from deepncm_tf.arguments import as_positive_integer
+from deepncm_tf.labels import to_class_numbers
 
 
 def retrieval_metrics(features, labels, recall_at=(1, 2, 4, 8), **kwargs):
@@ -21,20 +23,27 @@ def retrieval_metrics(features, labels, recall_at=(1, 2, 4, 8), **kwargs):
 
     Args:
         features: `(n, d)` array, of unit length for cosine similarity.
-        labels: `(n,)` integers.
-        recall_at: Ints k >= 1.
+        labels: `(n,)` or `(n, 1)` integers, or one-hot.
+        recall_at: Tuple of ints k >= 1.
         **kwargs: `memory_budget` and `progress` of `evaluation.nearest`.
 
     Returns:
         Dictionary of floats.
 
     Raises:
-        ValueError: If no image has another of its class.
+        ValueError: If no image has another of its class, labels or `recall_at` are none,
+            or a feature is NaN or infinite.
 
     Reference:
         - Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020.
     """
-    labels = np.asarray(labels)
+    labels = to_class_numbers(labels, "labels", len(features), unknown=True)
+    if not isinstance(recall_at, (list, tuple)) or not recall_at:
+        raise ValueError(
+            "`recall_at` must be a tuple of integers >= 1, such as (1, 2, 4, 8). "
+            f"Received: recall_at={recall_at!r}"
+        )
+    recall_at = [as_positive_integer("recall_at", k) for k in recall_at]
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     relevant = sizes[classes] - 1  # R
     queries = np.flatnonzero(relevant > 0)

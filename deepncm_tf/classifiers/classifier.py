@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of all classifiers: features in, class logits out, state follows the samples."""
 
+import warnings
+
 import keras
 from keras import ops
+from keras.src.backend.common.global_state import get_global_attribute
 
+from deepncm_tf import labels as label_forms
 from deepncm_tf import replicas
 from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import unit
@@ -46,6 +50,33 @@ class Classifier(keras.layers.Layer):
         # Features come as they are and are cast up, never down to the compute dtype.
         super().__init__(autocast=False, **kwargs)
         self.num_classes = as_positive_integer("num_classes", num_classes)
+        self._has_warned = False
+
+    def __call__(self, features, *args, **kwargs):
+        self._warn_where_nothing_updates(kwargs.get("training"))
+        return super().__call__(features, *args, **kwargs)
+
+    def _warn_where_nothing_updates(self, training):
+        """Warns once where another Keras model trains with this layer inside it."""
+        context = get_global_attribute("current_call_ctx")
+        if context is None:  # called by itself
+            return
+        model = context.entry_layer
+        training = getattr(context, "training", None) if training is None else training
+        has_stock_step = (
+            isinstance(model, keras.Model)
+            and type(model).train_step is keras.Model.train_step
+        )
+        has_state = type(self).update is not Classifier.update
+        if has_state and training and has_stock_step and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{type(self).__name__} learns nothing here: the class state moves in "
+                "`update`, which `fit` of this model does not call. Train it as "
+                "DeepNCM(backbone, classifier). Received: a classifier inside "
+                f"{type(model).__name__}",
+                stacklevel=2,
+            )
 
     @classmethod
     def data_arguments(cls, arguments, labels):
@@ -76,8 +107,9 @@ class Classifier(keras.layers.Layer):
         Args:
             features: `(batch, ..., d)`, the features that gave the loss.
             labels: Integers `(batch, ...)` or `(batch, ..., 1)`, or class weights
-                (one-hot or soft labels) `(batch, ..., num_classes)`. A sample whose
-                integer label is outside 0..num_classes-1 takes no part.
+                (one-hot or soft labels) `(batch, ..., num_classes)`, of any numeric
+                dtype or bool. A sample whose label is none of 0..num_classes-1 takes no
+                part.
             index: `(batch,)` integers, the samples' rows in a bank.
             sample_weight: `(batch,)` or `(batch, ...)`, or None for ones.
             where: Scalar bool tensor; where it is False the state keeps its value, as
@@ -191,31 +223,20 @@ class Classifier(keras.layers.Layer):
             `(n,)` int32 in [0, num_classes), and `(n,)` bools: a sample takes part where
             its label is a class and its weight is above 0.
         """
-        labels = ops.convert_to_tensor(labels)
-        if len(labels.shape) == rank and labels.shape[-1] == self.num_classes != 1:
+        labels = label_forms.normalize(labels, self.num_classes, rank)
+        shape = labels.shape[: rank - 1]
+        if label_forms.is_class_weights(labels, rank):
             takes_part = ops.max(labels, axis=-1) > 0
-            labels = ops.argmax(labels, axis=-1)
+            labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
         else:
-            labels = self._integer_labels(labels, rank)
             takes_part = ops.logical_and(labels >= 0, labels < self.num_classes)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.state_dtype)
-            while len(sample_weight.shape) < rank - 1:
-                sample_weight = ops.expand_dims(sample_weight, axis=-1)
-            takes_part = ops.logical_and(takes_part, sample_weight > 0)
-        labels = ops.clip(ops.cast(labels, "int32"), 0, self.num_classes - 1)
+        weights = label_forms.normalize_weights(sample_weight, shape)
+        if weights is not None:
+            while len(weights.shape) < rank - 1:
+                weights = ops.expand_dims(weights, axis=-1)
+            takes_part = ops.logical_and(takes_part, weights > 0)
+        labels = ops.clip(labels, 0, self.num_classes - 1)
         return ops.reshape(labels, (-1,)), ops.reshape(takes_part, (-1,))
-
-    def _integer_labels(self, labels, rank):
-        if len(labels.shape) == rank and labels.shape[-1] == 1:
-            labels = ops.squeeze(labels, axis=-1)
-        if len(labels.shape) != rank - 1:
-            raise ValueError(
-                "`labels` must be integers with one axis less than the features, or "
-                f"weights of {self.num_classes} classes in their last axis. Received: "
-                f"labels of shape {tuple(labels.shape)} for features with {rank} axes"
-            )
-        return ops.cast(labels, "int32")
 
     def class_weights(self, labels, rank, sample_weight=None):
         """Weight of each sample in each class: `(batch, ..., num_classes)`.
@@ -224,13 +245,14 @@ class Classifier(keras.layers.Layer):
             labels, sample_weight: As in `update`.
             rank: Int, number of axes of the features.
         """
-        labels = ops.convert_to_tensor(labels)
-        if len(labels.shape) == rank and labels.shape[-1] == self.num_classes != 1:
+        labels = label_forms.normalize(labels, self.num_classes, rank)
+        sample_weight = label_forms.normalize_weights(
+            sample_weight, labels.shape[: rank - 1]
+        )
+        if label_forms.is_class_weights(labels, rank):
             weights = ops.cast(labels, self.state_dtype)
         else:
-            weights = ops.one_hot(
-                self._integer_labels(labels, rank), self.num_classes, dtype=self.state_dtype
-            )
+            weights = ops.one_hot(labels, self.num_classes, dtype=self.state_dtype)
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, self.state_dtype)
             while len(sample_weight.shape) < rank:

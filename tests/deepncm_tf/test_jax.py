@@ -39,3 +39,39 @@ def test_tensorflow_is_not_imported():
         ).returncode
         == 0
     )
+
+
+REFUSED = """
+import keras, numpy as np
+import deepncm_tf
+from deepncm_tf.classifiers import OnlineMean
+
+backbone = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten()])
+model = deepncm_tf.DeepNCM(backbone, OnlineMean(3))
+model.compile("sgd", metrics=["accuracy"])
+x, y = np.zeros((4, 4, 4, 3), "float32"), np.zeros(4, "int32")
+before = model.predict(x, verbose=0)
+for name in ("fit", "evaluate", "train_on_batch", "test_on_batch"):
+    try:
+        getattr(model, name)(x, y)
+    except NotImplementedError as error:
+        assert str(error).endswith("Received: KERAS_BACKEND='jax'"), error
+    else:
+        raise AssertionError(name)
+np.testing.assert_array_equal(model.predict(x, verbose=0), before)
+assert model.embed(x, verbose=0).shape == (4, 48)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.bad_input
+def test_training_is_refused_in_a_sentence_and_the_model_stays_whole():
+    pytest.importorskip("jax")
+    outcome = subprocess.run(
+        [sys.executable, "-c", REFUSED],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr[-3000:]

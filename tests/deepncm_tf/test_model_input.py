@@ -117,7 +117,7 @@ def test_no_labels():
     model = small_model()
     with pytest.raises(ValueError, match="`y`, the labels, must be given"):
         model.fit(np.zeros((4, 4, 4, 3), "float32"), verbose=0)
-    with pytest.raises(ValueError, match=r"weights of 3 classes .* y of shape \(None, 5\)"):
+    with pytest.raises(ValueError, match=r"weights of 3 classes.* y of shape \(None, 5\)"):
         model.fit(np.zeros((4, 4, 4, 3), "float32"), np.zeros((4, 5)), verbose=0)
 
 
@@ -147,5 +147,88 @@ def test_images_of_another_shape(shape):
         lambda: model.embed(images, verbose=0),
         lambda: model(images),
     ):
-        with pytest.raises(ValueError, match=r"images of shape \(4, 4, 3\), as the model"):
+        with pytest.raises(ValueError, match=r"shape \(batch, 4, 4, 3\), as the model"):
             refused()
+
+
+@pytest.mark.bad_input
+def test_a_single_image():
+    model, image = small_model(), np.zeros((4, 4, 3), "float32")
+    message = r"Received: shape \(4, 4, 3\); a single image needs a batch axis"
+    for refused in (
+        lambda: model.fit(image, np.zeros(1), verbose=0),
+        lambda: model.evaluate(image, np.zeros(1), verbose=0),
+        lambda: model.predict(image, verbose=0),
+        lambda: model.predict({"image": image}, verbose=0),
+        lambda: model.embed(image, verbose=0),
+        lambda: model(image),
+    ):
+        with pytest.raises(ValueError, match=message):
+            refused()
+
+
+class Batches(keras.utils.PyDataset):
+    """Two batches of images and labels."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, number):
+        images, labels = random_images(8)
+        return images[4 * number : 4 * number + 4], labels[4 * number : 4 * number + 4]
+
+
+def test_features_of_everything_that_predict_takes():
+    model, (images, labels) = small_model(), random_images(8)
+    expected = model.embed(images, verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    generator = (batch for batch in (images[:4], images[4:]))
+    for x in (Batches(), generator, dataset, {"image": images}, tf.constant(images)):
+        np.testing.assert_allclose(model.embed(x, verbose=0), expected, rtol=1e-6)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("wrap", ["sequential", "functional", "subclass"])
+def test_a_classifier_in_another_model_warns_once(wrap):
+    layers = [keras.layers.Flatten(), OnlineMean(C)]
+    if wrap == "subclass":
+
+        class Other(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner = small_model(compile=False)
+
+            def call(self, x):
+                return self.inner(x)
+
+        model = Other()
+    elif wrap == "functional":
+        x = keras.Input((4, 4, 3))
+        model = keras.Model(x, layers[1](layers[0](x)))
+    else:
+        model = keras.Sequential([keras.Input((4, 4, 3)), *layers])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, labels = random_images(4)
+    message = r"OnlineMean learns nothing here.*DeepNCM.* Received: a classifier inside "
+    with pytest.warns(UserWarning, match=message):
+        model.fit(images, labels, verbose=0)
+    model.fit(images, labels, verbose=0)  # a second warning would be an error
+
+
+def test_no_warning_in_a_model_with_a_step_of_its_own():
+    classifier = OnlineMean(C)
+
+    class Own(keras.Model):
+        def call(self, x, training=False):
+            return classifier(keras.ops.reshape(x, (-1, 48)), training=training)
+
+        def train_step(self, data):
+            classifier.update(keras.ops.reshape(data[0], (-1, 48)), data[1])
+            return {"loss": keras.ops.mean(self(data[0], training=True))}
+
+    model = Own()
+    classifier.build((None, 48))
+    model.compile("sgd", run_eagerly=True)
+    images, labels = random_images(4)
+    model.fit(images, labels, verbose=0)  # a warning would be an error
+    assert classifier(images.reshape(4, 48), training=True).shape == (4, C)

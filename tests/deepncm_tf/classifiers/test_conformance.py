@@ -179,3 +179,19 @@ def test_save_and_export(cls, arguments, tmp_path):
 def test_inventories_agree():
     assert {cls for cls, _ in TABLE} == set(NAMES.values())
     assert set(flags.METHODS) == set(NAMES)
+
+
+@tensorflow_only
+@every_method
+def test_a_frozen_classifier_stays_as_it_is(cls, arguments):
+    images, labels = random_images(16, C)
+    normalize = cls.wants_unit_features
+    model = DeepNCM(small_backbone(), cls(C, **arguments), normalize=normalize)
+    model.classifier.trainable = False
+    model.compile("sgd", run_eagerly=True)
+    state = [to_numpy(v) for v in model.classifier.variables]
+    backbone = to_numpy(model.backbone.variables[0])
+    model.fit(images, labels, batch_size=8, verbose=0)
+    for variable, before in zip(model.classifier.variables, state, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable), before)
+    assert (to_numpy(model.backbone.variables[0]) != backbone).any()
