@@ -215,9 +215,13 @@ def _write_earlier_metrics(folder, record, progress):
 def _fit(config, model, train, steps, max_steps, progress, callbacks):
     """Fits to `max_steps`; first the rest of an epoch, where one is under way."""
     last = -(-max_steps // steps)
+    verbose = 1 if sys.stdout.isatty() else 2
     while (epoch := len(progress.history)) < last:
         epochs = epoch + 1 if progress.batches else last
         done = epoch * steps + progress.batches
+        if progress.batches == min(steps, max_steps - epoch * steps):
+            _end_epoch(model, epoch, progress.batches, verbose, callbacks)
+            continue
         dataset = pipeline.training_dataset(
             *train,
             config["batch_size"],
@@ -235,12 +239,28 @@ def _fit(config, model, train, steps, max_steps, progress, callbacks):
                 initial_epoch=epoch,
                 steps_per_epoch=steps - progress.batches,
                 shuffle=False,  # shuffled already
-                verbose=1 if sys.stdout.isatty() else 2,
+                verbose=verbose,
                 callbacks=[StopAfter(max_steps - done), *callbacks],
             )
         except NotFiniteError as error:
             epoch = (error.step - 1) // steps + 1
             raise NotFiniteError(error.step, error.kinds, epoch) from None
+
+
+def _end_epoch(model, epoch, batches, verbose, callbacks):
+    """What `fit` does after the last batch of an epoch; `fit` itself would train one."""
+    callbacks = keras.callbacks.CallbackList(
+        callbacks,
+        add_progbar=True,
+        model=model,
+        verbose=verbose,
+        epochs=epoch + 1,
+        steps=batches,
+    )
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(epoch)  # which restores the metrics
+    callbacks.on_epoch_end(epoch, model.get_metrics_result())
+    callbacks.on_train_end()
 
 
 def _result(config, history):

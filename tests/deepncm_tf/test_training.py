@@ -25,7 +25,6 @@ from deepncm_tf import (
 from deepncm_tf.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}
-METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +53,16 @@ def without_times(entries):
 
 def weights(folder):
     return keras.models.load_model(folder / "model.keras").get_weights()
+
+
+def summaries(folder):
+    """TensorBoard's scalars: `{(split, name, epoch): value}`."""
+    return {
+        (path.parent.name, value.tag, event.step): float(tf.make_ndarray(value.tensor))
+        for path in (folder / "summaries").glob("*/*")
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    }
 
 
 def test_files(tmp_path, capsys):
@@ -97,12 +106,7 @@ def test_files(tmp_path, capsys):
     accuracy = (model.predict(images, verbose=0).argmax(axis=-1) == labels).mean()
     np.testing.assert_allclose(accuracy, result["final_test_accuracy"], rtol=1e-6)
 
-    scalars = {}
-    for split in ("train", "val", "test"):
-        (path,) = (folder / "summaries" / split).iterdir()
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                scalars[split, value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    scalars = summaries(folder)
     for entry in entries:
         np.testing.assert_allclose(scalars["train", "loss", entry["epoch"]], entry["loss"])
     np.testing.assert_allclose(scalars["test", "rmd", 3], entries[-1]["test_rmd"])
@@ -117,7 +121,7 @@ def run_whole(tmp_path_factory, method):
     return method, folder
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=flags.METHODS)
 def whole(request, tmp_path_factory):
     """A method and the folder of its run of three epochs with seed 3."""
     return run_whole(tmp_path_factory, request.param)
@@ -134,6 +138,11 @@ def assert_same_run(one, other):
     assert (one / "result.json").read_bytes() == (other / "result.json").read_bytes()
     for a, b in zip(weights(one), weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
+    one, other = (
+        {key: value for key, value in summaries(folder).items() if key[1] not in TIMES}
+        for folder in (one, other)
+    )
+    assert one == other
 
 
 def test_a_seed_repeats_bit_for_bit(tmp_path, whole, small_network):
@@ -211,6 +220,100 @@ def test_a_signal_stops_after_a_checkpoint(
     assert signal.getsignal(signal.SIGINT) is before
     training.run(stopped)
     assert_same_run(folder, tmp_path / "stopped")
+
+
+def stop_at(patch, step, signum=signal.SIGTERM):
+    """Sends a signal at the beginning of a step, counted from 1 in this process."""
+    steps = iter(range(1, 100))
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if next(steps) == step:
+            os.kill(os.getpid(), signum)
+
+    patch.setattr(callbacks.Record, "on_train_batch_begin", on_train_batch_begin)
+
+
+def break_evaluation(patch, epoch):
+    """Ends the run in the evaluation of an epoch, counted from 1."""
+    evaluate = callbacks.EpochReport._evaluate
+
+    def interrupted(self):
+        if len(self.progress.history) + 1 == epoch:
+            raise InterruptedRunError
+        return evaluate(self)
+
+    patch.setattr(callbacks.EpochReport, "_evaluate", interrupted)
+
+
+def batches_done(folder):
+    """Batches of the epoch under way that the newest checkpoint has done."""
+    newest = max(path.stem for path in (folder / "checkpoints").iterdir())
+    return int(newest.rpartition("-")[2])
+
+
+def test_no_step_is_trained_after_the_last_one(tmp_path, monkeypatch, whole, small_network):
+    """Checkpoints that hold all batches of an epoch, inside and at the end of a run."""
+    method, folder = whole
+    resumed = tmp_path / "resumed"
+    with monkeypatch.context() as patch, pytest.raises(signals.StoppedError):
+        stop_at(patch, 6)  # the last step of the second epoch
+        training.run(config(resumed, ncm=method, seed=3))
+    assert batches_done(resumed) == 3
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        break_evaluation(patch, 3)
+        training.run(config(resumed, ncm=method, seed=3, checkpoint_every_steps=3))
+    assert batches_done(resumed) == 3
+    training.run(config(resumed, ncm=method, seed=3))
+    assert_same_run(folder, resumed)
+
+
+@pytest.mark.parametrize("every", [1, None])
+def test_no_step_is_trained_after_max_train_steps(
+    tmp_path, monkeypatch, small_network, every
+):
+    values = {"ncm": "condensation", "max_train_steps": 5, "epochs_between_evals": 3}
+    training.run(config(tmp_path / "whole", **values))
+    resumed = config(tmp_path / "resumed", checkpoint_every_steps=every, **values)
+    with monkeypatch.context() as patch:
+        if every:
+            break_evaluation(patch, 2)
+        else:
+            stop_at(patch, 5)
+        with pytest.raises((InterruptedRunError, signals.StoppedError)):
+            training.run(resumed)
+    assert batches_done(tmp_path / "resumed") == 2
+    assert training.run(resumed)["steps"] == 5
+    assert_same_run(tmp_path / "whole", tmp_path / "resumed")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ncm": "nca", "dtype": "fp16", "accumulate_steps": 2},
+        {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2},
+        pytest.param(
+            {
+                "ncm": "nca",
+                "distribution_strategy": "mirrored",
+                "num_devices": 2,
+                "bank_sharding": True,
+            },
+            marks=pytest.mark.slow,
+        ),
+        {"ncm": "dnc", "distribution_strategy": "mirrored", "num_devices": 2},
+    ],
+    ids=str,
+)
+def test_the_last_step_with_more_state(tmp_path, monkeypatch, small_network, values):
+    values = {"train_epochs": 2, **values}
+    training.run(config(tmp_path / "whole", **values))
+    resumed = config(tmp_path / "resumed", **values)
+    with monkeypatch.context() as patch, pytest.raises(signals.StoppedError):
+        stop_at(patch, 3)
+        training.run(resumed)
+    assert batches_done(tmp_path / "resumed") == 3
+    training.run(resumed)
+    assert_same_run(tmp_path / "whole", tmp_path / "resumed")
 
 
 def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_network):
