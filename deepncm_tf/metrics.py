@@ -5,8 +5,18 @@ import keras
 from keras import ops
 
 
+class MetricOfGlobalBatch(keras.metrics.Metric):
+    """Base of the metrics that every replica updates alike, with the global batch."""
+
+    def add_state(self, name, shape=()):
+        """Adds a variable of zeros, of which any replica's value is the value."""
+        return self.add_variable(
+            shape, "zeros", self.dtype, aggregation="only_first_replica", name=name
+        )
+
+
 @keras.saving.register_keras_serializable(package="deepncm_tf")
-class RelativeMeanDistance(keras.metrics.Metric):
+class RelativeMeanDistance(MetricOfGlobalBatch):
     """How far the class means are from the means of the batch.
 
     For each batch, over the classes c that are in it,
@@ -34,8 +44,8 @@ class RelativeMeanDistance(keras.metrics.Metric):
 
     def __init__(self, name="rmd", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.total = self.add_variable((), "zeros", dtype=self.dtype, name="total")
-        self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
+        self.total = self.add_state("total")
+        self.count = self.add_state("count")
 
     def update_state(self, class_sums, class_counts, means):
         """Adds one batch.
@@ -64,7 +74,7 @@ class RelativeMeanDistance(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
-class Occupancy(keras.metrics.Metric):
+class Occupancy(MetricOfGlobalBatch):
     """How evenly the samples of a class are spread over its sub-centroids.
 
     The entropy of the shares, divided by its largest value, averaged over the classes that
@@ -86,8 +96,7 @@ class Occupancy(keras.metrics.Metric):
     def __init__(self, sizes, name="occupancy", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.sizes = list(sizes)
-        shape = (len(self.sizes), max(self.sizes))
-        self.counts = self.add_variable(shape, "zeros", dtype=self.dtype, name="counts")
+        self.counts = self.add_state("counts", (len(self.sizes), max(self.sizes)))
 
     def update_state(self, counts):
         """Adds samples.

@@ -155,21 +155,26 @@ def write_rows(variable, rows, values, keep):
 
 
 def read_copies(variable):
-    """The replicas' own values of a variable, `(num_replicas, ...)`."""
-    if _in_multi_worker():  # a sum over the workers, who all must come here
+    """The replicas' own values of a metric's variable, `(num_replicas, ...)`."""
+    if _in_multi_worker():  # one value for all workers, who all must come here
         return np.asarray(variable)[None]
     return np.stack([np.asarray(copy) for copy in components(variable)])
 
 
 def assign_copies(variable, values):
-    """Gives the replicas their own values of a variable that is summed when read.
+    """Gives the replicas their own values of a metric's variable.
+
+    What is summed over the replicas when read keeps its sum; what all of them update
+    alike, which the aggregation `only_first_replica` says, is the same on each.
 
     Args:
         variable: `keras.Variable` of a metric.
         values: As `read_copies` gave them, maybe with another number of replicas.
     """
     copies = components(variable)
-    if _in_multi_worker() and not is_chief(current_strategy()):
+    if variable.aggregation == "only_first_replica":
+        values = [values[0]] * len(copies)
+    elif _in_multi_worker() and not is_chief(current_strategy()):
         values = [np.zeros_like(values[0])] * len(copies)
     elif len(copies) != len(values):
         values = [values.sum(axis=0), *[np.zeros_like(values[0])] * (len(copies) - 1)]

@@ -10,7 +10,9 @@ import tensorflow as tf
 from methods import TABLE
 
 from deepncm_tf import DeepNCM, pipeline, replicas
+from deepncm_tf.checkpoints import Checkpoints, Progress
 from deepncm_tf.classifiers import DecayMean
+from deepncm_tf.metrics import RelativeMeanDistance
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 C = 3
@@ -145,6 +147,56 @@ def test_float16_under_loss_scaling():
     for model in models:
         assert float(keras.ops.sum(model.classifier.counts)) == 8 * steps
     assert_copies_are_equal(two)
+
+
+def metrics_of(folder, method, num_replicas, first, last):
+    """Trains from batch `first` to `last`, eagerly: nothing is traced.
+
+    Goes on from the folder's checkpoint, where there is one, and leaves one.
+    """
+    strategy = tf.distribute.get_strategy()
+    if num_replicas > 1:
+        strategy = replicas.get_strategy("mirrored", num_replicas)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(C, size=21).astype("int32")
+    images = rng.integers(256, size=(21, 8, 8, 3)).astype("uint8")
+    with strategy.scope():
+        model = make_model(method, num_replicas)
+        model.build_training(
+            keras.KerasTensor((None, 8, 8, 3)), keras.KerasTensor((None,), "int32")
+        )
+        variables = model.variables + model.optimizer.variables
+        checkpoints = Checkpoints(folder, variables, model.metrics_variables)
+        checkpoints.restore()
+        checkpoints.restore_metrics()
+        batches = list(pipeline.evaluation_dataset(images, labels, BATCH))
+        for batch in batches[first:last]:
+            strategy.run(model.train_step, (batch,))
+        checkpoints.save(Progress(batches=last))
+        return {name: float(v) for name, v in model.get_metrics_result().items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_metrics_go_on_with_another_number_of_replicas(tmp_path, method):
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    expected = metrics_of(tmp_path / "whole", method, 1, 0, 3)
+    for before, after in ((1, 3), (4, 1), (2, 3), (3, 2)):
+        folder = tmp_path / f"{before}-{after}"
+        metrics_of(folder, method, before, 0, 2)
+        found = metrics_of(folder, method, after, 2, 3)
+        assert found == pytest.approx(expected, rel=1e-9), (before, after)
+
+
+def test_metrics_of_another_worker_than_the_chief(monkeypatch):
+    """All workers read the chief's checkpoint: what is summed must count once."""
+    monkeypatch.setattr(replicas, "_in_multi_worker", lambda: True)
+    monkeypatch.setattr(replicas, "is_chief", lambda strategy: False)
+    summed, alike = keras.metrics.Sum(), RelativeMeanDistance()
+    for variable in (*summed.variables, *alike.variables):
+        replicas.assign_copies(variable, np.float32([7]))
+    assert float(summed.result()) == 0
+    assert float(alike.total) == float(alike.count) == 7
 
 
 @pytest.mark.bad_input
