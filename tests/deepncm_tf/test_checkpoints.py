@@ -119,6 +119,24 @@ def test_another_model(tmp_path):
         Checkpoints(tmp_path, state).restore()
 
 
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("number", "value", "dtype"),
+    [(0, np.zeros((3, 2)), "float32"), (1, 0, "int64"), (2, np.zeros(4), "float64")],
+    ids=["shape", "dtype", "dtype of bfloat16"],
+)
+def test_one_variable_of_another_model(tmp_path, number, value, dtype):
+    """As many variables, with the same names, but one has another shape or dtype."""
+    saved(tmp_path)
+    state = variables(9.0)
+    state[number] = keras.Variable(value, dtype=dtype)
+    before = [variable.numpy() for variable in state]
+    with pytest.raises(runs.RunError, match="checkpoint of another model"):
+        Checkpoints(tmp_path, state).restore()
+    for variable, values in zip(state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), values)
+
+
 def test_a_write_that_fails_leaves_the_file_before(tmp_path):
     path = tmp_path / "file.json"
     runs.write_json(path, {"a": 1})
