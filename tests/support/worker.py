@@ -24,7 +24,7 @@ def main():
 
     keras.config.set_floatx("float64")
     run_flags.DTYPES["fp32"] = "float64"
-    killing.patch(killing.Points("none", 0, 0))
+    killing.patch(killing.Points(killing.Plan()))
     killing.use_small_network()
     shards.random = random.Random(os.getpid())  # as where a user sets no seed
     steps = iter(range(1, 10**9))
