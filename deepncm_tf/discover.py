@@ -16,12 +16,11 @@ from absl import flags as absl_flags
 
 from deepncm_tf import runs
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.list_flag import define_list
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
-absl_flags.DEFINE_list(
-    "k", ["1", "5", "30"], "Numbers of nearest neighbours.", flag_values=FLAGS
-)
+define_list("k", ["1", "5", "30"], "Numbers of nearest neighbours.", FLAGS)
 absl_flags.DEFINE_float(
     "temperature",
     0.05,

@@ -16,17 +16,16 @@ from absl import flags as absl_flags
 
 from deepncm_tf import bank_files, runs
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.list_flag import define_list
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
-absl_flags.DEFINE_list(
-    "k", ["1", "5", "30"], "Numbers of nearest neighbours.", flag_values=FLAGS
-)
-absl_flags.DEFINE_list(
+define_list("k", ["1", "5", "30"], "Numbers of nearest neighbours.", FLAGS)
+define_list(
     "temperature",
     ["0.05"],
     "Temperatures of the votes exp(similarity / temperature).",
-    flag_values=FLAGS,
+    FLAGS,
 )
 absl_flags.DEFINE_string(
     "bank", None, "Bank file; by default the training images.", flag_values=FLAGS

@@ -14,15 +14,16 @@ from absl import flags as absl_flags
 
 from deepncm_tf import bank_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
+from deepncm_tf.list_flag import define_paths
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
 absl_flags.DEFINE_string("output", "report", "Folder to write to.", flag_values=FLAGS)
-absl_flags.DEFINE_list(
+define_paths(
     "images",
     [],
     "Image files to explain, or folders of them; by default test images.",
-    flag_values=FLAGS,
+    FLAGS,
 )
 absl_flags.DEFINE_integer(
     "num_queries",

@@ -6,6 +6,7 @@
 writes one page that opens without a network.
 """
 
+import os
 import pathlib
 import sys
 
@@ -14,11 +15,10 @@ from absl import flags as absl_flags
 from deepncm_tf import runs
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine
 from deepncm_tf.finished_run import read_config
+from deepncm_tf.list_flag import define_paths
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
-absl_flags.DEFINE_list(
-    "model_dirs", [], "Folders of finished runs on one dataset.", flag_values=FLAGS
-)
+define_paths("model_dirs", [], "Folders of finished runs on one dataset.", FLAGS)
 absl_flags.DEFINE_string("output", "gallery.html", "File to write.", flag_values=FLAGS)
 absl_flags.DEFINE_integer(
     "num_queries", 50, "Number of test images, the first.", lower_bound=1, flag_values=FLAGS
@@ -58,11 +58,22 @@ def check(model_dirs):
                 f"--model_dirs must be of runs with one --{name}. Received: "
                 f"{sorted(map(str, values))}"
             )
-    if len({pathlib.Path(path).name for path in model_dirs}) < len(model_dirs):
+    model_names(model_dirs)
+
+
+def model_names(model_dirs):
+    """Names of the runs on the page: those of their folders, as they are given.
+
+    Raises:
+        ValueError: If two are the same.
+    """
+    names = [os.path.basename(os.path.abspath(path)) for path in model_dirs]
+    if len(set(names)) < len(names):
         raise ValueError(
             "--model_dirs must be folders with different names, by which the page tells "
-            f"them apart. Received: --model_dirs={','.join(model_dirs)}"
+            f"them apart. Received: --model_dirs={','.join(map(str, model_dirs))}"
         )
+    return names
 
 
 def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
@@ -81,10 +92,10 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     from deepncm_tf.finished_run import FinishedRun, check_neighbours
 
     found = {}
-    for path in model_dirs:
+    for name, path in zip(model_names(model_dirs), model_dirs, strict=True):
         run = FinishedRun(path, data_dir)
         (images, labels), (queries, truth) = (
-            run.splits[name] for name in ("train", "test")
+            run.splits[split] for split in ("train", "test")
         )
         check_neighbours("num_neighbours", num_neighbours, len(labels))
         queries, truth = queries[:num_queries], truth[:num_queries]
@@ -95,7 +106,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
             num_neighbours,
         )
         predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
-        found[run.path.resolve().name] = predicted, similarities, rows
+        found[name] = predicted, similarities, rows
     names = run.class_names
 
     def neighbours(i, similarities, rows):

@@ -238,6 +238,21 @@ def test_gallery(finished, patch, tmp_path):
     assert folder.name in html
 
 
+def test_a_gallery_loses_no_model(finished, patch, monkeypatch, tmp_path):
+    """Folders are told apart by the names they are given by."""
+    _, folder = finished
+    for name in ("one", "other"):
+        shutil.copytree(folder, tmp_path / name / "run")
+        (tmp_path / f"by_{name}").symlink_to(tmp_path / name / "run")
+    output, links = tmp_path / "gallery.html", ["by_one", "by_other"]
+    paths = [str(tmp_path / name) for name in links]
+    run(patch, gallery, model_dirs=paths, output=str(output))
+    assert all(name in output.read_text("utf-8") for name in links)
+    monkeypatch.chdir(folder)  # which has a name, although "." has none
+    run(patch, gallery, model_dirs=["."], output=str(output))
+    assert folder.name in output.read_text("utf-8")
+
+
 def test_projector_files(finished, patch, tmp_path):
     _, folder = finished
     values = {
