@@ -12,7 +12,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import bank_files
+from deepncm_tf import bank_files, image_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
 from deepncm_tf.list_flag import define_paths
 
@@ -39,7 +39,6 @@ absl_flags.DEFINE_string(
     "the model was anchored on, or else all training images.",
     flag_values=FLAGS,
 )
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 command_line = CommandLine("explain", __doc__, FLAGS)
 
@@ -47,7 +46,7 @@ command_line = CommandLine("explain", __doc__, FLAGS)
 def main(argv):
     command_line.finished_run(argv, FLAGS)
     with command_line.errors():
-        files = image_files(FLAGS.images)
+        files = image_files.find(FLAGS.images)
         check_output(FLAGS.output)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
@@ -62,25 +61,6 @@ def main(argv):
             FLAGS.bank,
         )
         print(written)
-
-
-def image_files(paths):
-    """The image files among paths and in folders among them.
-
-    Raises:
-        ValueError: If a path is not there, or no image.
-    """
-    files = []
-    for path in map(pathlib.Path, paths):
-        found = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
-        if not found:
-            raise ValueError(
-                f"--images must be image files ({', '.join(SUFFIXES)}) or folders of them. "
-                f"Received: --images={path}"
-            )
-        files.extend(found)
-    return files
 
 
 def check_output(path):

@@ -5,6 +5,8 @@ import os
 
 from absl import flags
 
+flags.disclaim_key_flags()  # --help lists a flag with the module that asks for it
+
 
 class ListFlag(flags.Flag):
     """As the flags of `flags.DEFINE_list`, whose last use alone would count."""

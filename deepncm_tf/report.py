@@ -6,7 +6,8 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import explanation, page, runs
+from deepncm_tf import explanation, image_files, page, runs
+from deepncm_tf.datasets import IMAGE_SHAPE
 from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pictures import contact_sheet
 
@@ -29,7 +30,8 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None, bank=None
     run = FinishedRun(model_dir, data_dir)
     classifier = run.model.classifier
     if files:
-        pictures, truth = np.stack([_read(path) for path in files]), None
+        size = IMAGE_SHAPE[:2]
+        pictures, truth = np.stack([image_files.read(path, size) for path in files]), None
         names = [path.name for path in files]
     else:
         pictures, truth = (part[:num_queries] for part in run.splits["test"])
@@ -140,19 +142,3 @@ def _query(picture, name, found, exemplars):
     return page.Explained(
         picture, name, label, predicted, evidence, found["rule"], found["change"]
     )
-
-
-def _read(path):
-    """An image file as the datasets have images: uint8 `(32, 32, 3)`."""
-    import tensorflow as tf
-
-    from deepncm_tf.datasets import IMAGE_SHAPE
-
-    try:
-        image = tf.io.decode_image(
-            path.read_bytes(), channels=IMAGE_SHAPE[-1], expand_animations=False
-        )
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"--images: {path} is not an image that can be read") from error
-    image = tf.image.resize(image, IMAGE_SHAPE[:2], antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8).numpy()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files of the usual formats, as arrays of the pixels that are seen."""
+
+import pathlib
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, features
+
+FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "GIF": (".gif",)}
+if features.check("webp"):
+    FORMATS["WEBP"] = (".webp",)
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+
+def find(paths):
+    """The image files among paths and in folders among them.
+
+    Args:
+        paths: Paths of files and folders.
+
+    Returns:
+        List of paths; those in a folder by their names.
+
+    Raises:
+        ValueError: If a path is not there, or no image.
+    """
+    files = []
+    for path in map(pathlib.Path, paths):
+        found = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
+        if not found:
+            raise ValueError(
+                f"--images must be image files ({', '.join(SUFFIXES)}) or folders of them. "
+                f"Received: --images={path}"
+            )
+        files.extend(found)
+    return files
+
+
+def read(path, size):
+    """An image file as it is seen: turned as EXIF says, on white where transparent.
+
+    Of a file with several pictures the first is read.
+
+    Args:
+        path: The file's path.
+        size: `(height, width)` to resize to, bilinearly with antialiasing.
+
+    Returns:
+        `(height, width, 3)` uint8 array, RGB.
+
+    Raises:
+        ValueError: If it is damaged, of another format, or larger than
+            `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is odd and can be read
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=list(FORMATS)) as image:
+                image.load()
+                image = _on_white(ImageOps.exif_transpose(image))
+        return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+    except Exception as error:  # Pillow raises what its many decoders raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(
+            f"Image files must be whole {', '.join(FORMATS)} files ({reason}). "
+            f"Received: {path}"
+        ) from error
+
+
+def _on_white(image):
+    """A picture of any mode as RGB."""
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut to 255
+        image = _eight_bits(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _eight_bits(image):
+    values = np.asarray(image).astype("float64")
+    gray = Image.fromarray(np.round(np.clip(values, 0, 65535) / 257).astype("uint8"))
+    if "transparency" in image.info:
+        seen = values != image.info["transparency"]
+        gray.putalpha(Image.fromarray(seen.astype("uint8") * 255))
+    return gray
