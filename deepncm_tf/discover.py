@@ -14,7 +14,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import runs
+from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
 from deepncm_tf.list_flag import define_list
 
@@ -34,12 +34,12 @@ command_line = CommandLine("discover", __doc__, FLAGS)
 def main(argv):
     config = command_line.finished_run(argv, FLAGS)
     with command_line.errors():
+        output_files.check_folder("model_dir", FLAGS.model_dir)
         neighbours = positive_integers("k", FLAGS.k)
         check(config, FLAGS.temperature)
         found = discover(FLAGS.model_dir, neighbours, FLAGS.temperature, FLAGS.data_dir)
-        runs.write_json(pathlib.Path(FLAGS.model_dir) / "discovery.json", found)
-    for name, value in found.items():
-        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+        path = pathlib.Path(FLAGS.model_dir) / "discovery.json"
+        output_files.keep_figures(path, found)
 
 
 def check(config, temperature):

@@ -14,7 +14,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import bank_files, runs
+from deepncm_tf import bank_files, output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
 from deepncm_tf.list_flag import define_list
 
@@ -41,6 +41,7 @@ command_line = CommandLine("evaluate", __doc__, FLAGS)
 def main(argv):
     command_line.finished_run(argv, FLAGS)
     with command_line.errors():
+        output_files.check_folder("model_dir", FLAGS.model_dir)
         neighbours = positive_integers("k", FLAGS.k)
         temperatures = positive_numbers(FLAGS.temperature)
         check_search(FLAGS.knn)
@@ -55,9 +56,8 @@ def main(argv):
             FLAGS.knn,
             FLAGS.data_dir,
         )
-        runs.write_json(pathlib.Path(FLAGS.model_dir) / "evaluation.json", found)
-    for name, value in found.items():
-        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+        path = pathlib.Path(FLAGS.model_dir) / "evaluation.json"
+        output_files.keep_figures(path, found)
 
 
 def positive_numbers(texts):

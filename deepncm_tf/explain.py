@@ -12,7 +12,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import bank_files, image_files
+from deepncm_tf import bank_files, image_files, output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
 from deepncm_tf.list_flag import define_paths
 
@@ -75,6 +75,7 @@ def check_output(path):
             "--output must be a folder that is new or holds an earlier report; this one "
             f"holds other files, such as {min(others)}. Received: --output={path}"
         )
+    output_files.check_folder("output", folder)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import bank_files
+from deepncm_tf import bank_files, output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
@@ -37,6 +37,9 @@ def main(argv):
     command_line.finished_run(argv, FLAGS)
     with command_line.errors():
         bank_files.check_path(FLAGS.output)
+        output_files.check_file("output", FLAGS.output)
+        if FLAGS.projector:
+            output_files.check_folder("projector", FLAGS.projector)
         write(FLAGS.model_dir, FLAGS.split, FLAGS.output, FLAGS.projector, FLAGS.data_dir)
 
 

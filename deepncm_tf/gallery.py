@@ -12,7 +12,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import runs
+from deepncm_tf import output_files, runs
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine
 from deepncm_tf.finished_run import read_config
 from deepncm_tf.list_flag import define_paths
@@ -39,6 +39,7 @@ def main(argv):
         check(FLAGS.model_dirs)
         if pathlib.Path(FLAGS.output).suffix != ".html":
             raise ValueError(f"--output must end in .html. Received: {FLAGS.output}")
+        output_files.check_file("output", FLAGS.output)
         write(
             FLAGS.model_dirs,
             FLAGS.output,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command lines that read a finished run."""
 
+import errno
 import json
 import pathlib
 import shutil
+import tempfile
 import types
 
 import keras
@@ -19,6 +21,7 @@ from deepncm_tf import (
     evaluate,
     explain,
     features,
+    finished_run,
     flags,
     gallery,
     pictures,
@@ -341,3 +344,52 @@ def test_runs_that_do_not_fit_are_refused(patch, tmp_path, capsys):
         run(patch, explain, model_dir=str(tmp_path / "run"), output=str(tmp_path / "out"))
     assert "model.keras cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("module", [evaluate, discover, explain, features, gallery])
+def test_what_cannot_be_written_is_said_first(finished, patch, tmp_path, capsys, module):
+    """A file in the place of a folder: as unwritable for root as for others."""
+    _, folder = finished
+    (tmp_path / "file").touch()
+    values = {"model_dir": str(folder), "model_dirs": [str(folder)]}
+    names = {explain: "report", features: "bank.npz", gallery: "page.html"}
+    place = folder
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if module in names:
+            place = tmp_path / "file" / names[module]
+            values["output"] = str(place)
+        else:  # a folder of the run that is read-only
+            monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+        monkeypatch.setattr(finished_run.FinishedRun, "__init__", pytest.fail)
+        with pytest.raises(SystemExit) as ended:
+            run(patch, module, **values)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    flag = "--output" if module in names else "--model_dir"
+    assert f"{flag} must be " in line
+    assert line.endswith(f"Received: {flag}={place}")
+
+
+def read_only(*args, **kwargs):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def disk_full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(evaluate, "knn_1_0.05"), (discover, "purity")]
+)
+def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, module, name):
+    _, folder = finished
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(runs.os, "replace", disk_full)
+        with pytest.raises(SystemExit) as ended:
+            run(patch, module, model_dir=str(folder), k=["1"])
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert f"\n{name}: 0." in printed.out
+    (line,) = printed.err.splitlines()
+    assert "No space left on device" in line
