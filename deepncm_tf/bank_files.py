@@ -5,8 +5,10 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import pictures, runs
+from deepncm_tf import array_files, pictures, runs
 
+PARTS = ("features", "labels", "ids")
+ROWS = 4096  # that are looked at together
 SPRITE_WIDTH = 8192  # pixels, the largest that the projector takes
 
 
@@ -24,12 +26,14 @@ def write_bank(path, features, labels, ids):
         List of the paths written.
 
     Raises:
-        ValueError: If the path has another ending.
+        ValueError: If the path has another ending, or the arrays are no bank.
     """
     path = check_path(path)
+    features, labels, ids = (np.asarray(part) for part in (features, labels, ids))
+    _check_bank(path, features, labels, ids)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
-        arrays = {"features": features, "labels": labels, "ids": ids}
+        arrays = dict(zip(PARTS, (features, labels, ids), strict=True))
         runs.write_atomically(path, lambda where: np.savez_compressed(where, **arrays))
         return [path]
     arrays = dict(zip(_parts(path), (features, labels, ids), strict=True))
@@ -45,32 +49,53 @@ def read_bank(path):
         `(features, labels, ids)`.
 
     Raises:
-        ValueError: If it is not such a file.
+        ValueError: If it is not such a file: damaged, or with features that are not
+            finite, labels or ids that are no integers >= 0, or an id twice.
     """
     path = check_path(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                found = [arrays[name] for name in ("features", "labels", "ids")]
+            found = list(array_files.read_npz(path, PARTS).values())
         else:
             features, *others = _parts(path)
-            found = [np.load(features, mmap_mode="r", allow_pickle=False)]
-            found += [np.load(part, allow_pickle=False) for part in others]
-    except (OSError, KeyError, ValueError) as error:
+            found = [array_files.read_npy(features, mmap_mode="r")]
+            found += [array_files.read_npy(part) for part in others]
+    except ValueError as error:
         raise ValueError(f"{path} is no bank that can be read ({error})") from error
-    if found[0].ndim != 2 or any(part.shape != found[0].shape[:1] for part in found[1:]):
-        shapes = [part.shape for part in found]
+    _check_bank(path, *found)
+    return tuple(found)
+
+
+def _check_bank(path, features, labels, ids):
+    """Raises a ValueError unless the arrays are a bank."""
+    shapes = [features.shape, labels.shape, ids.shape]
+    if len(shapes[0]) != 2 or 0 in shapes[0] or shapes[1:] != [shapes[0][:1]] * 2:
         raise ValueError(
-            f"{path} must have features (n, d), labels (n,) and ids (n,). "
+            f"{path} must have features (n, d), labels (n,) and ids (n,), n and d >= 1. "
             f"Received: {shapes}"
         )
-    for name, part in zip(("labels", "ids"), found[1:], strict=True):
-        if part.dtype.kind not in "iu" or (len(part) and part.min() < 0):
+    if features.dtype.kind != "f" or not _all_finite(features):
+        raise ValueError(
+            f"{path} must have features that are finite floating point numbers. Received: "
+            f"features of {features.dtype}"
+        )
+    for name, part in (("labels", labels), ("ids", ids)):
+        if part.dtype.kind not in "iu" or part.min() < 0:
             raise ValueError(
                 f"{path} must have {name} that are integers >= 0. Received: {name} of "
-                f"{part.dtype}, such as {part.min() if len(part) else part}"
+                f"{part.dtype}, such as {part.flat[part.argmin()]}"
             )
-    return tuple(found)
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError(
+            f"{path} must have ids that are distinct. Received: {len(np.unique(ids))} ids "
+            f"in {len(ids)} rows"
+        )
+
+
+def _all_finite(features):
+    """Reads some rows at a time: a bank on disk may be larger than memory."""
+    starts = range(0, len(features), ROWS)
+    return all(np.isfinite(features[start : start + ROWS]).all() for start in starts)
 
 
 def check_path(path):

@@ -85,7 +85,8 @@ class FinishedRun:
         """Features of images as they are: `(n, d)` float32."""
         from deepncm_tf import pipeline
 
-        return self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)
+        features = self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)
+        return features.astype("float32")  # of a run with --dtype=bf16 or fp16, too
 
     def read_bank(self, path, dimensions):
         """A bank file of features of this run's training images.

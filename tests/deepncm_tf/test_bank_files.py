@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Banks written and read, and the projector's files."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import read_png
@@ -38,9 +41,6 @@ def test_other_files_are_refused(bank, tmp_path):
     np.savez(tmp_path / "other.npz", x=1)
     with pytest.raises(ValueError, match="is no bank that can be read"):
         bank_files.read_bank(tmp_path / "other.npz")
-    bank_files.write_bank(tmp_path / "short.npz", bank[0], bank[1][:3], bank[2])
-    with pytest.raises(ValueError, match=r"labels \(n,\) and ids \(n,\)\. Received: "):
-        bank_files.read_bank(tmp_path / "short.npz")
 
 
 @pytest.mark.bad_input
@@ -54,9 +54,100 @@ def test_other_files_are_refused(bank, tmp_path):
 def test_labels_that_are_none(bank, tmp_path, labels, message):
     features, truth, _ = bank
     assert len(truth) == len(labels)
-    bank_files.write_bank(tmp_path / "bank.npz", features, labels, np.arange(7))
+    arrays = {"features": features, "labels": labels, "ids": np.arange(7)}
+    save_bank(tmp_path / "bank.npz", arrays)
     with pytest.raises(ValueError, match=message):
         bank_files.read_bank(tmp_path / "bank.npz")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("features", np.full((7, 3), np.nan, "float32"), "features that are finite"),
+        ("features", np.full((7, 3), np.inf, "float32"), "features that are finite"),
+        ("features", np.full((7, 3), "a"), "Received: features of <U1"),
+        ("features", np.full((7, 3), 1j), "Received: features of complex128"),
+        ("features", np.full((7, 3), 1), "Received: features of int64"),
+        (
+            "features",
+            np.zeros((7, 0), "float32"),
+            r"Received: \[\(7, 0\), \(7,\), \(7,\)\]",
+        ),
+        ("ids", np.arange(7) // 2, "ids that are distinct"),
+        ("ids", np.arange(6), r"Received: \[\(7, 3\), \(7,\), \(6,\)\]"),
+        ("labels", np.arange(7) > 3, "Received: labels of bool"),
+        ("labels", np.arange(8), r"Received: \[\(7, 3\), \(8,\), \(7,\)\]"),
+    ],
+)
+@pytest.mark.parametrize("name", ["bank.npz", "bank.npy"])
+def test_arrays_that_are_no_bank(bank, tmp_path, name, part, value, message):
+    arrays = dict(zip(("features", "labels", "ids"), bank, strict=True)) | {part: value}
+    message = rf"bank\.np[yz] must .*{message}"
+    with pytest.raises(ValueError, match=message):
+        bank_files.write_bank(tmp_path / name, *arrays.values())
+    assert list(tmp_path.iterdir()) == []
+    save_bank(tmp_path / name, arrays)
+    with pytest.raises(ValueError, match=message):
+        bank_files.read_bank(tmp_path / name)
+
+
+def save_bank(path, arrays):
+    """Writes arrays as a bank, whatever they are."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return
+    for name, array in arrays.items():
+        suffix = ".npy" if name == "features" else f".{name}.npy"
+        np.save(path.with_suffix(suffix), array)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["bank.npz", "bank.npy"])
+def test_a_bank_without_rows(bank, tmp_path, name):
+    arrays = {n: a[:0] for n, a in zip(("features", "labels", "ids"), bank, strict=True)}
+    save_bank(tmp_path / name, arrays)
+    with pytest.raises(ValueError, match=r"Received: \[\(0, 3\), \(0,\), \(0,\)\]"):
+        bank_files.read_bank(tmp_path / name)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["bank.npz", "bank.npy"])
+@pytest.mark.parametrize("rows", [8, 2**40])
+def test_memory_is_not_taken_for_what_a_header_claims(bank, tmp_path, name, rows):
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, 3)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    content = header.getvalue() + bank[0].tobytes()
+    bank_files.write_bank(tmp_path / name, *bank)
+    if name == "bank.npy":
+        (tmp_path / name).write_bytes(content)
+    else:
+        replace_member(tmp_path / name, "features.npy", content)
+    with pytest.raises(ValueError, match=r"no bank that can be read \(.* claims") as raised:
+        bank_files.read_bank(tmp_path / name)
+    assert "MemoryError" not in str(raised.value)
+
+
+def replace_member(path, name, content):
+    with zipfile.ZipFile(path) as archive:
+        parts = {part: archive.read(part) for part in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for part, old in parts.items():
+            archive.writestr(part, content if part == name else old)
+
+
+@pytest.mark.bad_input
+def test_memory_is_not_taken_for_what_an_archive_claims(bank, tmp_path):
+    path = tmp_path / "bank.npz"
+    bank_files.write_bank(path, *bank)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\x01\x02") + 24  # the first entry of the list of members
+    assert int.from_bytes(data[place : place + 4], "little") == 128 + bank[0].nbytes
+    data[place : place + 4] = (2**31).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"no bank that can be read \(.* claims"):
+        bank_files.read_bank(path)
 
 
 def test_projector(bank, tmp_path):
