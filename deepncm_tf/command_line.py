@@ -8,7 +8,7 @@ import sys
 from absl import flags, logging
 
 from deepncm_tf.datasets import DatasetNotFoundError
-from deepncm_tf.finished_run import read_config
+from deepncm_tf.run_config import read_config
 from deepncm_tf.runs import RunError
 
 USAGE_STATUS = 2

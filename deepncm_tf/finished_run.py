@@ -1,40 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A finished run, opened for what is asked of it afterwards: model, data, features."""
 
-import json
 import pathlib
 
 import numpy as np
 
-from deepncm_tf import bank_files, flags, runs
+from deepncm_tf import bank_files
+from deepncm_tf.run_config import read_config
 
 SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
-
-
-def read_config(model_dir):
-    """The resolved flags of a finished run.
-
-    Args:
-        model_dir: Path of the run's folder.
-
-    Raises:
-        RunError: If there is no finished run.
-    """
-    folder = pathlib.Path(model_dir)
-    try:
-        config = json.loads((folder / "config.json").read_text())["flags"]
-        config = {name: value for name, value in config.items() if name in flags.TABLE}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise runs.RunError(
-            "--model_dir must be the folder of a run of cifar_main "
-            f"({type(error).__name__}: {error}). Received: --model_dir={model_dir}"
-        ) from error
-    if not (folder / "model.keras").exists():
-        raise runs.RunError(
-            "--model_dir must be the folder of a finished run; this one has no model.keras "
-            f"yet. Received: --model_dir={model_dir}"
-        )
-    return config
 
 
 def check_neighbours(flag, number, available):
@@ -65,21 +39,14 @@ class FinishedRun:
 
     def __init__(self, model_dir, data_dir=None):
         self.config = read_config(model_dir)
-        import keras
-
-        from deepncm_tf import DeepNCM, datasets  # noqa: F401  registers what is loaded
+        from deepncm_tf import datasets, model_file
 
         self.path = pathlib.Path(model_dir)
         dataset, label = self.config["dataset"], self.config["label"]
         fraction = self.config["validation_fraction"]
         self.splits = datasets.load(dataset, label, fraction, data_dir)
         self.class_names = datasets.class_names(dataset, label, data_dir)
-        try:
-            self.model = keras.models.load_model(self.path / "model.keras", compile=False)
-        except (ValueError, OSError) as error:
-            raise runs.RunError(
-                f"{self.path / 'model.keras'} cannot be read: {str(error)[:300]}"
-            ) from error
+        self.model = model_file.load(self.path, self.config)
 
     def embed(self, images):
         """Features of images as they are: `(n, d)` float32."""

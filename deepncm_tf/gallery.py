@@ -14,8 +14,8 @@ from absl import flags as absl_flags
 
 from deepncm_tf import output_files, runs
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine
-from deepncm_tf.finished_run import read_config
 from deepncm_tf.list_flag import define_paths
+from deepncm_tf.run_config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_paths("model_dirs", [], "Folders of finished runs on one dataset.", FLAGS)

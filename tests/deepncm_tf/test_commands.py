@@ -112,7 +112,7 @@ def test_a_report_is_written(finished, patch, tmp_path, capsys):
     assert (out / "index.html").read_text("utf-8") == html  # again, the same
 
 
-def test_a_report_from_a_bank_or_of_an_anchored_model(finished, patch, tmp_path):
+def test_a_report_from_a_bank_or_of_an_anchored_model(finished, patch, tmp_path, capsys):
     method, folder = finished
 
     def report(name, **values):
@@ -131,6 +131,10 @@ def test_a_report_from_a_bank_or_of_an_anchored_model(finished, patch, tmp_path)
         images, labels = datasets.load("digits", "coarse")["train"]
         model.anchor(pipeline.standardize(images), labels, verbose=0)
         model.save(anchored / "model.keras")
+        with pytest.raises(SystemExit):
+            report("of_changed", model_dir=str(anchored))
+        assert "its checksum is not that of SHA256SUMS" in capsys.readouterr().err
+        (anchored / "SHA256SUMS").unlink()
         sheet = (tmp_path / "plain" / "exemplars.png").read_bytes()
         report("of_anchored", model_dir=str(anchored))
         assert (tmp_path / "of_anchored" / "exemplars.png").read_bytes() == sheet

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model of a finished run, which is checked before it is built."""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+
+import h5py
+import keras
+
+from deepncm_tf import array_files, classifiers, flags, runs
+from deepncm_tf.model import DeepNCM
+
+WEIGHTS = "model.weights.h5"
+
+
+def load(folder, config):
+    """Loads model.keras; nothing that the file holds is executed.
+
+    Args:
+        folder: `pathlib.Path` of the run's folder.
+        config: Dictionary of the run's flags.
+
+    Returns:
+        The `DeepNCM`.
+
+    Raises:
+        RunError: If it is damaged, larger than its weights, or of another run.
+    """
+    path = folder / "model.keras"
+    try:
+        _check_sum(folder)
+        _check_archive(path, config)
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what its many layers raise
+        reason = array_files.one_line(error)
+        raise runs.RunError(f"{path} cannot be read: {reason}") from error
+
+
+def _check_sum(folder):
+    """Raises a ValueError where SHA256SUMS has another sum of the model."""
+    sums = folder / runs.SUMS
+    if not sums.exists():
+        return
+    lines = [line.split() for line in sums.read_text().splitlines()]
+    with (folder / "model.keras").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if [digest, "model.keras"] not in lines:
+        raise ValueError(
+            f"its checksum is not that of {runs.SUMS}; restore the file, or, if it was "
+            f"changed on purpose, delete {sums}"
+        )
+
+
+def _check_archive(path, config):
+    """Raises an error where a model is of another run or larger than its weights."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            array_files.check_size(info, path.stat().st_size)
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is damaged")
+        model = json.loads(archive.read("config.json"))
+        stored = archive.getinfo(WEIGHTS).file_size
+        with h5py.File(io.BytesIO(archive.read(WEIGHTS))) as weights:
+            claimed = _bytes_claimed(weights)
+    if claimed > stored:
+        raise ValueError(f"{WEIGHTS} claims {claimed} bytes, and has {stored}")
+    _check_class(model, DeepNCM)
+    classifier = model["config"]["classifier"]
+    _check_class(classifier, classifiers.NAMES[config["ncm"]])
+    wanted, found = flags.num_classes(config), classifier["config"]["num_classes"]
+    if found != wanted:
+        raise ValueError(f"the run has {wanted} classes. Received: num_classes={found}")
+    size = _size(model["config"])
+    if size > stored:  # a weight takes a byte or more
+        raise ValueError(f"it claims {size} weights in {stored} bytes")
+
+
+def _check_class(serialized, cls):
+    wanted, found = keras.saving.get_registered_name(cls), serialized["registered_name"]
+    if found != wanted:
+        raise ValueError(f"it must have a {wanted}. Received: {str(found)[:100]}")
+
+
+def _bytes_claimed(weights):
+    sizes = []
+    weights.visititems(lambda name, item: sizes.append(getattr(item, "nbytes", 0)))
+    return sum(sizes)
+
+
+def _size(config):
+    """Number of weights of a serialized DeepNCM, at least, without making them."""
+    with keras.StatelessScope(initialize_variables=False):  # which defers the making
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+    size = sum(math.prod(variable.shape) for variable in backbone.variables)
+    dimensions = backbone.output_shape[-1]
+    if config["embedding_dim"] is not None:
+        size += dimensions * config["embedding_dim"]
+        dimensions = config["embedding_dim"]
+    classifier = config["classifier"]["config"]
+    prototypes = classifier.get("num_sub_centroids", 1)
+    most = max(prototypes) if isinstance(prototypes, list) else prototypes
+    rows = classifier["num_classes"] * most
+    rows += classifier.get("memory_size", 0) + classifier.get("bank_size", 0)
+    return size + dimensions * rows
