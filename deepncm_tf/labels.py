@@ -28,7 +28,7 @@ def normalize(labels, num_classes, rank, name="labels"):
         ValueError: If they have another shape, or are no numbers.
     """
     labels = ops.convert_to_tensor(labels)
-    shape = _known_shape(labels, name)
+    shape = known_shape(labels, name)
     dtype = keras.backend.standardize_dtype(labels.dtype)
     if len(shape) == rank and shape[-1] == num_classes != 1 and _is_number(dtype):
         return ops.cast(labels, keras.backend.result_type(dtype, "float32"))
@@ -74,7 +74,7 @@ def normalize_weights(weights, labels_shape, name="sample_weight"):
     if weights is None:
         return None
     weights = ops.convert_to_tensor(weights)
-    received, wanted = _known_shape(weights, name), tuple(labels_shape)
+    received, wanted = known_shape(weights, name), tuple(labels_shape)
     while len(weights.shape) > 1 and weights.shape[-1] == 1:
         axis = len(weights.shape) - 1
         if axis < len(wanted) and wanted[axis] in (1, None):
@@ -181,7 +181,8 @@ def refuse_names(labels, name):
         )
 
 
-def _known_shape(tensor, name):
+def known_shape(tensor, name):
+    """The shape of a tensor; a `ValueError` where not even the number of axes is known."""
     try:
         return tuple(tensor.shape)
     except ValueError:

@@ -13,6 +13,7 @@ from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
 from deepncm_tf.exact_model import ExactModel
 from deepncm_tf.finite import EVALUATION
+from deepncm_tf.labels import known_shape
 from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
 
 EXEMPLARS = "exemplars.npz"
@@ -168,7 +169,7 @@ class DeepNCM(ExactModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         image, index = unpack_inputs(x)
         with tf.init_scope():  # variables must exist before they are guarded
-            self.build((None, *image.shape[1:]))
+            self.build((None, *known_shape(image, "x")[1:]))
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
         # The classifier's own state is guarded by `where`.
@@ -360,26 +361,18 @@ class DeepNCM(ExactModel):
         return cls(**config)
 
     def _check_shape(self, image):
-        try:
-            shape = tuple(image.shape)
-        except ValueError:
-            raise ValueError(
-                f"{self._wanted_images()}; in a tf.data pipeline tf.ensure_shape gives "
-                "images of an unknown number of axes theirs. Received: unknown shape"
-            ) from None
+        shape = known_shape(image, "x")
         wanted = self._image_shape
         if len(shape) != len(wanted) or any(
             a is not None and b is not None and a != b
             for a, b in zip(shape[1:], wanted[1:], strict=True)
         ):
-            text = f"{self._wanted_images()}. Received: shape {shape}"
-            if len(shape) == len(wanted) - 1:
+            wanted = ", ".join(map(str, ("batch", *wanted[1:])))
+            text = f"`x` must be images of shape ({wanted}), as the model was built for. "
+            text += f"Received: shape {shape}"
+            if len(shape) == len(self._image_shape) - 1:
                 text += "; a single image needs a batch axis in front, x[None]"
             raise ValueError(text)
-
-    def _wanted_images(self):
-        wanted = ", ".join(map(str, ("batch", *self._image_shape[1:])))
-        return f"`x` must be images of shape ({wanted}), as the model was built for"
 
     def _check_array(self, x):
         """Checks images in an array before Keras takes a single one for a batch."""
