@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from deepncm_tf import replicas, runs, shards
+from deepncm_tf import files, replicas, runs, shards
 
 KEEP = 2
 PROGRESS = "progress"
@@ -67,7 +67,7 @@ class Checkpoints:
             return
         text = json.dumps(dataclasses.asdict(progress)).encode()
         arrays[PROGRESS] = np.frombuffer(text, dtype="uint8")
-        self.folder.mkdir(exist_ok=True)
+        files.make_folder(self.folder)
         name = f"epoch-{len(progress.history):05d}-batch-{progress.batches:07d}.npz"
         runs.write_atomically(
             self.folder / name, lambda temporary: np.savez(temporary, **arrays)

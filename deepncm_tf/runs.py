@@ -13,7 +13,8 @@ import socket
 import subprocess
 import sys
 
-from deepncm_tf import flags
+from deepncm_tf import files, flags
+from deepncm_tf.files import write_atomically, write_json
 
 LOCK = "lock"
 SUMS = "SHA256SUMS"
@@ -25,28 +26,6 @@ PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 class RunError(RuntimeError):
     """The folder cannot be used for this run."""
-
-
-def write_atomically(path, write):
-    """Writes a file under a temporary name and renames it.
-
-    Args:
-        path: The file's path.
-        write: Function that writes to a path; the temporary name ends like `path`.
-    """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
-
-
-def write_json(path, value):
-    text = json.dumps(value, indent=2, sort_keys=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def versions():
@@ -129,6 +108,7 @@ class RunFolder:
         text = "".join(f"{digest}  {name}\n" for digest, name in sums)
         write_atomically(self.path / SUMS, lambda path: path.write_text(text))
         os.replace(temporary, self.path / "result.json")
+        files.sync(self.path)
 
     def check(self):
         """Checks, without touching anything, that `open` can be expected to succeed.
@@ -163,7 +143,7 @@ class RunFolder:
                 self._acquire()  # nobody moves a run that is under way
                 self._move_aside()
                 self.close()
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             self._acquire()
             self._check_contents()
             if self._stored() is None:
