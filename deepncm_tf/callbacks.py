@@ -136,8 +136,9 @@ class Record(keras.callbacks.Callback):
         self.progress.history.append(self.report.entry)
         self.progress.batches, self.progress.seconds = 0, 0.0
         if self.checkpoints.writes:
-            self.write_metrics()
-            self._write_summaries(self.report.entry)
+            with self.folder.writing():
+                self.write_metrics()
+                self._write_summaries(self.report.entry)
         self._checkpoint()
 
     def on_train_end(self, logs=None):
@@ -147,7 +148,8 @@ class Record(keras.callbacks.Callback):
 
     def _checkpoint(self):
         self.model.guard.look()  # or a resumed run would pass over a step that failed
-        self.checkpoints.save(self.progress)
+        with self.folder.writing():
+            self.checkpoints.save(self.progress)
         self.folder.started()
         self.signals.check()
 

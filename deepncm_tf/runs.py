@@ -2,25 +2,24 @@
 """The folder of a run: who may use it, and files that are whole or not there."""
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
-import shutil
-import socket
 import subprocess
 import sys
 
-from deepncm_tf import files, flags
+from deepncm_tf import files, flags, replaced_runs
 from deepncm_tf.files import write_atomically, write_json
+from deepncm_tf.locks import LOCK, FolderLock, open_file
 
-LOCK = "lock"
 SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
 RUN_FILES |= {"discovery.json", "evaluation.json"}  # written afterwards
+LENGTH = {"train_epochs", "max_train_steps"}  # flags
 PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 
@@ -70,16 +69,25 @@ class RunFolder:
 
     def __init__(self, config):
         self.config = config
-        self.path = pathlib.Path(config["model_dir"]).absolute()
-        self.replaced = None
-        self._lock = None
+        with _system_errors(config["model_dir"]):
+            # Not a link to it, which could be given another folder while the run goes on.
+            self.path = pathlib.Path(os.path.realpath(config["model_dir"]))
+        self._lock = FolderLock(self.path)
+        self._replaces = True
 
     def result(self):
         """The result of a finished run of this identity, or None.
 
         Where a file of the finished run is damaged, that is said and None returned: the
         run's last checkpoint gives the file again.
+
+        Raises:
+            RunError: If the folder holds another run, or cannot be read.
         """
+        with _system_errors(self.path):
+            return self._result()
+
+    def _result(self):
         if self.config["overwrite"] or self._stored() is None:
             return None
         self._check_identity()
@@ -93,14 +101,21 @@ class RunFolder:
                 file=sys.stderr,
             )
             return None
-        return json.loads((self.path / "result.json").read_text())
+        return json.loads(self._read("result.json"))
 
     def finish(self, result):
         """Writes the result of the run, which is then finished.
 
         Args:
             result: The contents of `result.json`, a dictionary.
+
+        Raises:
+            RunError: As `writing`.
         """
+        with self.writing():
+            self._finish(result)
+
+    def _finish(self, result):
         temporary = self.path / f".tmp-{os.getpid()}-result.json"
         write_json(temporary, result)
         sums = [(self._digest(name), name) for name in SUMMED[:-1]]
@@ -116,20 +131,15 @@ class RunFolder:
         Raises:
             RunError: As `open`.
         """
-        try:
+        with _system_errors(self.path):
             existing = next(p for p in (self.path, *self.path.parents) if p.exists())
-            writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-        except OSError:
-            writable = False
-        if not writable:
-            raise RunError(
-                "--model_dir must be a folder that can be written. "
-                f"Received: --model_dir={self.path}"
-            )
-        self._check_contents()
-        if (self.path / LOCK).exists():
-            self._acquire()
-            self.close()
+            if not existing.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(existing, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._check_contents()
+            with contextlib.closing(self), contextlib.suppress(FileNotFoundError):
+                self._take_lock(create=False)
 
     def open(self):
         """Makes the folder ready for this run, before anything is computed.
@@ -138,85 +148,124 @@ class RunFolder:
             RunError: If it cannot be written, holds another run, or other files.
         """
         try:
-            if self.config["overwrite"] and self.path.exists():
-                self._check_contents()
-                self._acquire()  # nobody moves a run that is under way
-                self._move_aside()
-                self.close()
-            files.make_folder(self.path)
-            self._acquire()
-            self._check_contents()
-            if self._stored() is None:
-                write_json(
-                    self.path / "config.json",
-                    {"flags": self.config, "versions": versions()},
-                )
-        except OSError as error:
-            self.close()
-            raise RunError(
-                f"--model_dir must be a folder that can be written ({error.strerror}). "
-                f"Received: --model_dir={self.path}"
-            ) from error
+            with _system_errors(self.path):
+                self._open()
         except RunError:
             self.close()
             raise
+
+    def _open(self):
+        self._check_contents()  # among other files not even a lock is made
+        self._make()
+        if self.config["overwrite"] and self._contents() != {LOCK}:
+            replaced_runs.move_aside(self.path, self._lock)
+            self._make()
+            if self._contents() != {LOCK}:
+                raise RunError(
+                    f"Another process has begun a run in --model_dir={self.path} meanwhile."
+                )
+        self._check_contents()
+        for name in ("", "checkpoints", "summaries"):
+            files.remove_temporaries(self.path / name)
+        if self._stored() is None:
+            config = {"flags": self.config, "versions": versions()}
+            write_json(self.path / "config.json", config)
         self._warn_of_other_versions()
 
     def close(self):
         """Gives the lock back."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
+
+    def check_lock(self):
+        """Checks that the folder at the path is still the one that was locked.
+
+        Raises:
+            RunError: If not; another process may use what is there now.
+        """
+        if self._lock.held and not self._lock.in_place():
+            raise RunError(
+                f"--model_dir={self.path} is no longer the folder that this run locked: it "
+                "was moved or replaced, or its lock deleted. Nothing more is written there."
+            )
+
+    @contextlib.contextmanager
+    def writing(self):
+        """Context in which files are written, while the folder is this run's.
+
+        Raises:
+            RunError: If it no longer is; or for an `OSError`.
+        """
+        self.check_lock()
+        try:
+            yield
+        except OSError as error:
+            self.check_lock()
+            raise RunError(
+                f"{_say(error)}: nothing more could be written to --model_dir={self.path}. "
+                "What was written before is intact: once that is mended, the same command "
+                "goes on from there."
+            ) from error
 
     def started(self):
-        """Deletes the run that this one replaces; call it once there is a checkpoint."""
-        if self.replaced is not None:
-            shutil.rmtree(self.replaced)
-            self.replaced = None
+        """Deletes the runs that this one replaces; call it once there is a checkpoint."""
+        if not self._replaces or not self._lock.held:
+            return
+        self._replaces = False
+        try:
+            replaced_runs.delete_replaced(self.path)
+        except OSError as error:
+            text = "a run that --overwrite replaced could not be deleted"
+            print(f"Warning: {text} ({_say(error)}).", file=sys.stderr)
 
     def _stored(self):
         try:
-            stored = json.loads((self.path / "config.json").read_text())
-            return {"flags": dict(stored["flags"]), "versions": dict(stored["versions"])}
+            stored = json.loads(self._read("config.json"))
+            return {name: {**stored[name]} for name in ("flags", "versions")}
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise RunError(
                 f"{self.path / 'config.json'} is damaged, or not that of a run ({error}). "
                 "Move the folder away, or give --overwrite to start anew in a run's folder."
             ) from error
 
-    def _acquire(self):
-        lock = (self.path / LOCK).open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
+    def _make(self):
+        files.make_folder(self.path)
+        self._take_lock()
+        self._lock.sign()
+
+    def _take_lock(self, create=True):
+        holder = self._lock.take(create)
+        if holder is not None:
             raise RunError(
                 f"--model_dir={self.path} is in use by {holder}. Wait for it, stop it, or "
                 "give another --model_dir."
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        self._lock = lock
+            )
+        self.check_lock()  # who held the lock until now may have moved the folder
 
     def _sums(self):
         with contextlib.suppress(OSError, ValueError):
-            lines = (self.path / SUMS).read_text().splitlines()
+            lines = self._read(SUMS).decode().splitlines()
             return {name: digest for digest, name in (line.split() for line in lines)}
         return {}
 
     def _digest(self, name):
         with contextlib.suppress(OSError):
-            return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+            return hashlib.sha256(self._read(name)).hexdigest()
         return "missing"
 
+    def _read(self, name):
+        with open(open_file(self.path / name, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+    def _contents(self):
+        """Names of what is in the folder, without what killed processes left."""
+        with contextlib.suppress(FileNotFoundError):
+            return {n for n in os.listdir(self.path) if not files.is_temporary(n)}
+        return set()
+
     def _check_contents(self):
-        others = {p.name for p in self.path.iterdir()} if self.path.exists() else set()
-        others = {name for name in others if not name.startswith(".tmp-")} - RUN_FILES
+        others = self._contents() - RUN_FILES
         if others:
             raise RunError(
                 "--model_dir must be empty or hold a run; this one holds other files, such "
@@ -228,14 +277,16 @@ class RunFolder:
     def _check_identity(self):
         stored = flags_identity(self._stored()["flags"])
         ours = flags_identity(self.config)
-        differences = [
-            f"--{name}: {stored.get(name)} there, {ours.get(name)} here"
-            for name in sorted({*stored, *ours})
-            if stored.get(name) != ours.get(name)
-        ]
-        if differences:
+        different = {n for n in {*stored, *ours} if stored.get(n) != ours.get(n)}
+        if different:
+            differences = "; ".join(
+                f"--{name}: {stored.get(name)} there, {ours.get(name)} here"
+                for name in sorted(different)
+            )
+            length = "A run's length cannot be changed afterwards. "
             raise RunError(
-                f"--model_dir={self.path} holds another run ({'; '.join(differences)}). "
+                f"--model_dir={self.path} holds another run ({differences}). "
+                f"{length if different <= LENGTH else ''}"
                 "Give another --model_dir, or --overwrite to start anew."
             )
 
@@ -250,12 +301,23 @@ class RunFolder:
                     file=sys.stderr,
                 )
 
-    def _move_aside(self):
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
-            number += 1
-        os.rename(self.path, aside)
-        self.replaced = aside
+
+@contextlib.contextmanager
+def _system_errors(path):
+    """Turns what the system says of a folder into a `RunError`."""
+    try:
+        yield
+    except (OSError, RecursionError) as error:
+        raise RunError(
+            f"--model_dir must be a folder that can be written ({_say(error)}). "
+            f"Received: --model_dir={path}"
+        ) from error
+
+
+def _say(error):
+    text = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    return f"{text}: {name}" if name else text
 
 
 def flags_identity(config):

@@ -76,7 +76,8 @@ def _run(config, folder, splits, strategy):
         model, history = _train(config, folder, splits, stop)
     result = _result(config, history)
     if replicas.is_chief(strategy):
-        runs.write_atomically(folder.path / "model.keras", model.save)
+        with folder.writing():
+            runs.write_atomically(folder.path / "model.keras", model.save)
         folder.finish(result)
         print(_summary(folder, result, "Finished"))
     replicas.wait_for_all(strategy)  # nobody leaves before it is written
@@ -209,7 +210,8 @@ def _write_earlier_metrics(folder, record, progress):
             "gives it again.",
             file=sys.stderr,
         )
-    record.write_metrics()
+    with folder.writing():
+        record.write_metrics()
 
 
 def _fit(config, model, train, steps, max_steps, progress, callbacks):

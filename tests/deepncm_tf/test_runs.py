@@ -2,6 +2,7 @@
 """A run's folder: locked while in use, checked when it is done, never half-written."""
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -98,6 +99,255 @@ def test_a_foreign_or_damaged_config(tmp_path, text):
             refused()
     folder = opened(tmp_path, overwrite=True)  # nothing else is in the folder
     assert json.loads((tmp_path / "config.json").read_text())["flags"]["ncm"] == "decay"
+    folder.close()
+
+
+NESTED = '{"flags": %s1%s, "versions": {}}'
+
+
+def spoil(path, what):
+    """Makes something of a run's folder that is not what it should be."""
+    if what == "link to itself":
+        path.symlink_to(path)
+        return
+    path.mkdir()
+    name, kind = what.split()
+    if kind == "folder":
+        (path / name).mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path / name)
+    elif kind == "link":
+        (path.parent / "thesis.tex").write_text("precious")
+        (path / name).symlink_to(path.parent / "thesis.tex")
+    elif kind == "nested":
+        (path / name).write_text(NESTED % ("[" * 100_000, "]" * 100_000))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "what",
+    [
+        "link to itself",
+        "config.json folder",
+        "config.json pipe",
+        "config.json nested",
+        "lock folder",
+        "lock pipe",
+        "lock link",
+    ],
+)
+def test_what_is_no_file_of_a_run(tmp_path, what):
+    spoil(tmp_path / "run", what)
+    for refused in (folder_of(tmp_path / "run").check, folder_of(tmp_path / "run").open):
+        with pytest.raises(runs.RunError, match=r"--model_dir must be|config\.json is dam"):
+            refused()
+    if what.startswith("config"):
+        with pytest.raises(runs.RunError):
+            folder_of(tmp_path / "run").result()
+    if what == "lock link":
+        assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "code"), [("flock", errno.ENOLCK), ("listdir", errno.EACCES)]
+)
+def test_what_the_system_refuses(tmp_path, monkeypatch, call, code):
+    def refuse(*args):
+        raise OSError(code, os.strerror(code))
+
+    opened(tmp_path / "run").close()
+    monkeypatch.setattr(fcntl if call == "flock" else os, call, refuse)
+    for refused in (folder_of(tmp_path / "run").check, folder_of(tmp_path / "run").open):
+        with pytest.raises(runs.RunError, match=os.strerror(code)):
+            refused()
+
+
+@pytest.mark.bad_input
+def test_a_lock_whose_text_is_damaged(tmp_path):
+    first = opened(tmp_path / "run")
+    (tmp_path / "run" / runs.LOCK).write_bytes(b"\xff\xfe by whom")
+    with pytest.raises(runs.RunError, match=r"is in use by .* by whom"):
+        folder_of(tmp_path / "run").check()
+    first.close()
+
+
+def test_a_check_leaves_the_lock_as_it_is(tmp_path):
+    opened(tmp_path / "run").close()
+    (tmp_path / "run" / runs.LOCK).write_text("process 1 on another")
+    folder_of(tmp_path / "run").check()
+    assert (tmp_path / "run" / runs.LOCK).read_text() == "process 1 on another"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("again", [True, False])
+def test_a_folder_that_is_moved_while_in_use(tmp_path, again):
+    moved = opened(tmp_path / "run")
+    os.rename(tmp_path / "run", tmp_path / "elsewhere")
+    if again:
+        other = opened(tmp_path / "run", ncm="softmax")
+    before = set(tmp_path.rglob("*"))
+    for refused in (moved.writing().__enter__, lambda: moved.finish({})):
+        with pytest.raises(
+            runs.RunError, match="no longer the folder that this run locked"
+        ):
+            refused()
+    assert set(tmp_path.rglob("*")) == before
+    if again:
+        with other.writing():
+            pass
+        other.close()
+    moved.close()
+
+
+@pytest.mark.bad_input
+def test_a_folder_that_is_moved_during_a_write(tmp_path):
+    moved = opened(tmp_path / "run")
+
+    def write(path):
+        path.write_text("text")
+        os.rename(tmp_path / "run", tmp_path / "elsewhere")
+
+    with pytest.raises(runs.RunError, match="no longer the folder"), moved.writing():
+        runs.write_atomically(moved.path / "metrics.jsonl", write)
+    moved.close()
+
+
+@pytest.mark.bad_input
+def test_a_folder_that_is_moved_while_it_is_locked(tmp_path, monkeypatch):
+    opened(tmp_path / "run").close()
+    flock = fcntl.flock
+
+    def move_and_lock(*args):
+        os.rename(tmp_path / "run", tmp_path / "elsewhere")
+        (tmp_path / "run").mkdir()
+        flock(*args)
+
+    monkeypatch.setattr(fcntl, "flock", move_and_lock)
+    with pytest.raises(runs.RunError, match="no longer the folder"):
+        folder_of(tmp_path / "run").open()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.bad_input
+def test_another_start_right_after_the_old_run_was_moved_aside(tmp_path, monkeypatch):
+    opened(tmp_path / "run").close()
+    rename = os.rename
+
+    def rename_and_start(*args):
+        rename(*args)
+        opened(tmp_path / "run", ncm="softmax").close()
+
+    monkeypatch.setattr(os, "rename", rename_and_start)
+    with pytest.raises(runs.RunError, match="Another process has begun a run in"):
+        opened(tmp_path / "run", overwrite=True)
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert stored["flags"]["ncm"] == "softmax"
+    assert (tmp_path / "run.old1" / "config.json").exists()
+
+
+def names(path):
+    return sorted(p.name for p in path.iterdir())
+
+
+def test_overwrite_through_a_link(tmp_path):
+    opened(tmp_path / "disk" / "run").close()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "run")
+    anew = opened(tmp_path / "link", overwrite=True, seed=5)
+    assert names(tmp_path / "disk") == ["run", "run.old1"]
+    anew.started()
+    anew.close()
+    assert names(tmp_path / "disk") == ["run"]
+    assert json.loads((tmp_path / "link" / "config.json").read_text())["flags"]["seed"] == 5
+
+
+def test_a_link_that_is_given_another_folder(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    folder = opened(tmp_path / "link")
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(tmp_path)
+    with folder.writing():
+        runs.write_json(folder.path / "metrics.jsonl", 1)
+    folder.close()
+    assert (tmp_path / "one" / "metrics.jsonl").exists()
+
+
+def test_replaced_runs_of_interrupted_starts_are_deleted(tmp_path):
+    opened(tmp_path / "run").close()
+    for _ in range(2):
+        opened(tmp_path / "run", overwrite=True).close()  # ends before its first checkpoint
+    assert names(tmp_path) == ["run", "run.old1", "run.old2"]
+    folder = opened(tmp_path / "run")
+    assert names(tmp_path) == ["run", "run.old1", "run.old2"]
+    folder.started()
+    folder.close()
+    assert names(tmp_path) == ["run"]
+
+
+def test_only_what_was_moved_aside_is_deleted(tmp_path):
+    opened(tmp_path / "run").close()
+    opened(tmp_path / "run", overwrite=True).close()
+    again = opened(tmp_path / "run.old1")  # goes on in the old one
+    opened(tmp_path / "run.old2").close()  # a user's names
+    (tmp_path / "run.old3").mkdir()
+    (tmp_path / "run.old4").symlink_to(tmp_path / "run.old1")
+    (tmp_path / "run.old5").write_text("text")
+    before = names(tmp_path)
+    for _ in range(2):
+        folder = opened(tmp_path / "run")
+        folder.started()
+        folder.close()
+        again.close()
+    assert names(tmp_path) == before
+    assert (tmp_path / "run.old1" / "config.json").exists()
+
+
+def test_a_replaced_run_that_cannot_be_deleted(tmp_path, monkeypatch, capsys):
+    opened(tmp_path / "run").close()
+    folder = opened(tmp_path / "run", overwrite=True)
+
+    def refuse(path):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    folder.started()
+    folder.close()
+    assert "replaced could not be deleted (Device or resource" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_killed_processes_left_is_removed(tmp_path, overwrite):
+    folder = opened(tmp_path / "run")
+    folder.close()
+    parts = [folder.path, folder.path / "checkpoints", folder.path / "summaries"]
+    for part in parts:
+        part.mkdir(exist_ok=True)
+        (part / ".tmp-123-model.keras").touch()
+        (part / ".tmp-123-.tmp-123-result.json").touch()
+    (folder.path / "checkpoints" / ".tmp-mine").touch()
+    folder_of(tmp_path / "run").check()
+    opened(tmp_path / "run", overwrite=overwrite).close()
+    left = sorted(p.name for p in (tmp_path / "run").rglob(".tmp*"))
+    assert left == ([] if overwrite else [".tmp-mine"])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("flag", ["train_epochs", "max_train_steps"])
+def test_a_run_cannot_be_made_longer(tmp_path, flag):
+    opened(tmp_path / "run", **{flag: 3}).close()
+    with pytest.raises(runs.RunError, match=r"cannot be changed .*another --model_dir"):
+        folder_of(tmp_path / "run", **{flag: 5}).check()
+    with pytest.raises(runs.RunError, match="another run") as error:
+        folder_of(tmp_path / "run", **{flag: 5, "seed": 2}).check()
+    assert "length" not in str(error.value)
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    folder = opened(tmp_path / "run")
+    said = r"^No space left on device: nothing more"
+    with pytest.raises(runs.RunError, match=said), folder.writing():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     folder.close()
 
 

@@ -355,7 +355,7 @@ def test_a_full_disk(tmp_path, small_network):
         pytest.skip("file systems cannot be mounted here")
     try:
         (disk / "ballast").write_bytes(bytes(340_000))
-        with pytest.raises(OSError, match=r"No space left"):
+        with pytest.raises(runs.RunError, match=r"No space left"):
             training.run(config(disk / "run"))
         assert not (disk / "run" / "result.json").exists()
         subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
@@ -395,9 +395,31 @@ def test_overwrite(tmp_path, small_network, monkeypatch):
         training.run(anew)
     assert (tmp_path / "run.old1" / "metrics.jsonl").read_bytes() == before
     training.run(config(folder, train_epochs=1, seed=5))
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
     training.run(anew)
     assert (folder / "result.json").exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "run.old1"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.bad_input
+def test_a_folder_that_is_moved_stops_the_run(tmp_path, small_network, monkeypatch):
+    """Another run takes its path meanwhile, and stays as it is."""
+    folder, other = tmp_path / "run", config(tmp_path / "run", ncm="softmax")
+    epoch_begin = callbacks.Record.on_epoch_begin
+
+    def move(self, epoch, logs=None):
+        epoch_begin(self, epoch, logs)
+        if epoch == 1:
+            os.rename(folder, tmp_path / "elsewhere")
+            started = runs.RunFolder(other)
+            started.open()
+            started.close()
+
+    monkeypatch.setattr(callbacks.Record, "on_epoch_begin", move)
+    with pytest.raises(runs.RunError, match="no longer the folder that this run locked"):
+        training.run(config(folder))
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "lock"]
+    assert len(metrics(tmp_path / "elsewhere")) == 1
 
 
 @pytest.mark.bad_input

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lock on a folder, which at most one process holds."""
+
+import errno
+import fcntl
+import os
+import pathlib
+import socket
+import stat
+
+LOCK = "lock"
+LONGEST = 200  # bytes of a lock's text that are read
+
+
+def open_file(path, flags):
+    """Opens a plain file: no folder, pipe or device; a link only where `flags` let it.
+
+    Returns:
+        A descriptor.
+
+    Raises:
+        OSError: If there is none, or it cannot be opened.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a plain file", str(path))
+    return descriptor
+
+
+class FolderLock:
+    """A lock on a folder: an flock on the file `lock` in it, whose text says who holds it.
+
+    The lock goes where the file goes: a folder that is moved takes it along, and another
+    folder can take its path. `in_place` tells.
+
+    Args:
+        folder: Path of the folder.
+    """
+
+    def __init__(self, folder):
+        self.path = pathlib.Path(folder) / LOCK
+        self._descriptor = None
+
+    def take(self, create=True):
+        """Takes the lock.
+
+        Args:
+            create: Bool, whether to make the file where there is none.
+
+        Returns:
+            None; or a string, who holds it.
+
+        Raises:
+            OSError: If the system refuses.
+        """
+        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        descriptor = open_file(self.path, flags)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read(descriptor)
+            os.close(descriptor)
+            return holder or "another process"
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return None
+
+    @property
+    def held(self):
+        """Whether this object holds a lock, wherever its folder is by now."""
+        return self._descriptor is not None
+
+    def in_place(self):
+        """Whether the lock that is held is still that of the folder at the path."""
+        try:
+            there = os.lstat(self.path)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._descriptor))
+
+    def read(self):
+        """The text of the lock that is held."""
+        return _read(self._descriptor)
+
+    def write(self, text):
+        """Writes the text of the lock that is held."""
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
+
+    def sign(self):
+        """Writes that this process holds the lock."""
+        self.write(f"process {os.getpid()} on {socket.gethostname()}")
+
+    def close(self):
+        """Gives the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _read(descriptor):
+    return os.pread(descriptor, LONGEST, 0).decode("utf-8", "replace").strip()
