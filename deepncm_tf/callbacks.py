@@ -122,6 +122,9 @@ class Record(keras.callbacks.Callback):
         self.signals = signals
         self.writers = {}
 
+    def on_train_begin(self, logs=None):
+        self.signals.check()  # no step is traced for a signal that came before
+
     def on_epoch_begin(self, epoch, logs=None):
         self.checkpoints.restore_metrics()  # `fit` has just reset them
 

@@ -13,53 +13,38 @@ The same command again goes on after the last epoch that was completed; a finish
 is not repeated.
 """
 
-import errno
+from deepncm_tf import signals
+
+if __name__ == "__main__":
+    signals.end_program("cifar_main")  # also while the rest is imported
+
 import os
 
 from absl import app, logging
 from absl import flags as absl_flags
 
 from deepncm_tf import flags, runs
-from deepncm_tf.command_line import USAGE_STATUS, CommandLine
+from deepncm_tf.command_line import CommandLine
 
 flags.define()
 absl_flags.adopt_module_key_flags(flags)
 
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-
 command_line = CommandLine("cifar_main", __doc__)
-parse, fail = command_line.parse, command_line.fail
+parse = command_line.parse
 
 
 def main(argv):
     command_line.refuse_arguments(argv)
-    try:
+    with command_line.errors(flags.FlagError):
         config = flags.resolve(flags.given(absl_flags.FLAGS))
         runs.RunFolder(config).check()
-    except flags.FlagError as error:
-        fail(error, USAGE_STATUS)
-    except runs.RunError as error:
-        fail(error, 1)
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)  # TFDS's and tf.distribute's lines of each step
-    from deepncm_tf import datasets, finite, signals, training
+    from deepncm_tf import finite, training
 
-    try:
+    with command_line.errors(finite.NotFiniteError):
         training.run(config)
-    except signals.StoppedError as stopped:
-        fail(stopped, stopped.status)
-    except OSError as error:
-        if error.errno not in CANNOT_WRITE:
-            raise
-        fail(
-            f"{error.strerror or error}: nothing more could be written to "
-            f"--model_dir={config['model_dir']}. What was written before is intact; with "
-            "room for it, the same command goes on from there.",
-            1,
-        )
-    except (finite.NotFiniteError, datasets.DatasetNotFoundError, runs.RunError) as error:
-        fail(error, 1)
 
 
 if __name__ == "__main__":

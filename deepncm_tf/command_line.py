@@ -7,9 +7,12 @@ import sys
 
 from absl import flags, logging
 
+from deepncm_tf import files
 from deepncm_tf.datasets import DatasetNotFoundError
+from deepncm_tf.flags import FlagError
 from deepncm_tf.run_config import read_config
 from deepncm_tf.runs import RunError
+from deepncm_tf.signals import StoppedError, flush_output
 
 USAGE_STATUS = 2
 
@@ -46,11 +49,23 @@ class CommandLine:
         return self.flag_values.get_help()
 
     @contextlib.contextmanager
-    def errors(self):
-        """Ends the program in one line for what stands in the way of it."""
+    def errors(self, *expected):
+        """Ends the program in one line for what stands in the way of it.
+
+        Args:
+            *expected: Exceptions, besides those of the folder, the dataset and the system;
+                by default ValueError.
+        """
+        kinds = (RunError, DatasetNotFoundError, *(expected or (ValueError,)))
         try:
             yield
-        except (RunError, DatasetNotFoundError, ValueError, OSError) as error:
+        except StoppedError as stopped:
+            self.fail(stopped, stopped.status)
+        except FlagError as error:
+            self.fail(error, USAGE_STATUS)
+        except OSError as error:
+            self.fail(files.describe(error))
+        except kinds as error:
             self.fail(error)
 
     def finished_run(self, argv, flag_values):
@@ -76,6 +91,7 @@ class CommandLine:
 
     def fail(self, error, status=1):
         """Ends the program with a message and a status."""
+        flush_output()
         hint = "\n(--help lists the flags)" if status == USAGE_STATUS else ""
         print(f"{self.program}: {error}{hint}", file=sys.stderr)
         sys.exit(status)

@@ -9,6 +9,11 @@ training images (induction accuracy), and by how its prototypes agree with the f
 Writes discovery.json into the run's folder.
 """
 
+from deepncm_tf import signals
+
+if __name__ == "__main__":
+    signals.end_program("discover")  # also while the rest is imported
+
 import pathlib
 import sys
 

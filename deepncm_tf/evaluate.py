@@ -9,6 +9,11 @@ nearest training images in their place (anchored). Writes evaluation.json into t
 folder.
 """
 
+from deepncm_tf import signals
+
+if __name__ == "__main__":
+    signals.end_program("evaluate")  # also while the rest is imported
+
 import pathlib
 import sys
 

@@ -7,6 +7,11 @@ writes a page that opens without a network (index.html), the pictures of all exe
 (exemplars.png) and everything in numbers (explanations.json) into a folder.
 """
 
+from deepncm_tf import signals
+
+if __name__ == "__main__":
+    signals.end_program("explain")  # also while the rest is imported
+
 import pathlib
 import sys
 

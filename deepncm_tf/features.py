@@ -7,6 +7,11 @@ The features are those that the classifier gets, of images as in a test, without
 augmentation.
 """
 
+from deepncm_tf import signals
+
+if __name__ == "__main__":
+    signals.end_program("features")  # also while the rest is imported
+
 import sys
 
 from absl import flags as absl_flags

@@ -77,3 +77,10 @@ def remove_own_temporaries():
     for path in list(_in_progress):
         with contextlib.suppress(OSError):
             os.remove(path)
+
+
+def describe(error):
+    """What the system says: an `OSError` without its number, with the file's name."""
+    text = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    return f"{text}: {name}" if name else text

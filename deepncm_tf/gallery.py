@@ -6,6 +6,11 @@
 writes one page that opens without a network.
 """
 
+from deepncm_tf import signals
+
+if __name__ == "__main__":
+    signals.end_program("gallery")  # also while the rest is imported
+
 import os
 import pathlib
 import sys

@@ -201,9 +201,9 @@ class RunFolder:
         except OSError as error:
             self.check_lock()
             raise RunError(
-                f"{_say(error)}: nothing more could be written to --model_dir={self.path}. "
-                "What was written before is intact: once that is mended, the same command "
-                "goes on from there."
+                f"{files.describe(error)}: nothing more could be written to "
+                f"--model_dir={self.path}. What was written before is intact: once that is "
+                "mended, the same command goes on from there."
             ) from error
 
     def started(self):
@@ -215,7 +215,7 @@ class RunFolder:
             replaced_runs.delete_replaced(self.path)
         except OSError as error:
             text = "a run that --overwrite replaced could not be deleted"
-            print(f"Warning: {text} ({_say(error)}).", file=sys.stderr)
+            print(f"Warning: {text} ({files.describe(error)}).", file=sys.stderr)
 
     def _stored(self):
         try:
@@ -309,15 +309,9 @@ def _system_errors(path):
         yield
     except (OSError, RecursionError) as error:
         raise RunError(
-            f"--model_dir must be a folder that can be written ({_say(error)}). "
+            f"--model_dir must be a folder that can be written ({files.describe(error)}). "
             f"Received: --model_dir={path}"
         ) from error
-
-
-def _say(error):
-    text = getattr(error, "strerror", None) or str(error)
-    name = getattr(error, "filename", None)
-    return f"{text}: {name}" if name else text
 
 
 def flags_identity(config):

@@ -1,12 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stopping in good order: SIGTERM and Ctrl-C are heeded after the step they come in."""
+"""Stopping in good order, and in one line: Ctrl-C, SIGTERM and SIGHUP.
+
+A command line calls `end_program` before anything else: from then on a signal ends it at
+once. Within `Signals.handled` a signal is heeded after the step that it comes in; a second
+Ctrl-C ends the program at once there, too. Without `end_program`, in a program that uses
+this as a library, a second Ctrl-C is Python's KeyboardInterrupt.
+
+Signals that are ignored when a program starts (nohup, a background job of a shell) stay
+ignored.
+"""
 
 import contextlib
+import os
 import signal
+import stat
 import sys
 import threading
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from deepncm_tf import files
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_program = None  # name of the command line, where `end_program` was called
+_handling = None  # the `Signals` that handles signals now
 
 
 class StoppedError(RuntimeError):
@@ -21,40 +37,124 @@ class StoppedError(RuntimeError):
 
 
 class Signals:
-    """Remembers the first signal to stop; a second one acts at once.
+    """Remembers the first signal to stop; a second Ctrl-C acts at once.
 
     The attribute `received` is the signal's number, or None.
     """
 
     def __init__(self):
         self.received = None
+        self._seen = []
 
     @contextlib.contextmanager
     def handled(self):
         """Handles the signals within a `with` statement, in the main thread alone."""
+        global _handling
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-
-        def restore():
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-
-        def receive(signum, frame):
-            self.received = signum
-            restore()
-            name = signal.Signals(signum).name
-            print(f"\n{name}: stopping after this step", file=sys.stderr, flush=True)
-
-        for signum in SIGNALS:
-            signal.signal(signum, receive)
+        _handling = self
+        before = _set_handlers()
         try:
             yield self
         finally:
-            restore()
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+            _handling = None
 
     def check(self):
         """Raises `StoppedError` where a signal has come."""
         if self.received is not None:
             raise StoppedError(self.received)
+
+    def note(self, signum):
+        """Remembers a signal; returns false for a second Ctrl-C."""
+        if signum == signal.SIGINT and signum in self._seen:
+            return False
+        self.received = self.received or signum
+        if not self._seen:
+            _say(f"{signal.Signals(signum).name}: stopping after this step")
+        self._seen.append(signum)
+        return True
+
+
+def end_program(program):
+    """Lets a signal end this process at once: one line, and the shell's status.
+
+    A thread of its own hears the signals, since Python's handlers wait for the main thread:
+    for as long as TensorFlow compiles or computes a step.
+
+    Args:
+        program: String, the program's name, which begins the line.
+    """
+    global _program
+    _program = program
+    pipe, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    _set_handlers()
+    threading.Thread(target=_listen, args=(pipe,), daemon=True).start()
+
+
+def _set_handlers():
+    """Sets `_receive` where signals are not ignored; returns the handlers before."""
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    before = {s: h for s, h in before.items() if h not in (signal.SIG_IGN, None)}
+    for signum in before:
+        signal.signal(signum, _receive)
+    return before
+
+
+def _receive(signum, frame):
+    """In the main thread, when it comes to it."""
+    if _program is not None:
+        if _handling is not None:
+            _handling.received = _handling.received or signum  # the rest is `_listen`'s
+    elif not _handling.note(signum):
+        raise KeyboardInterrupt
+
+
+def _listen(pipe):
+    while True:
+        for signum in os.read(pipe, 1):
+            if signum == signal.SIGHUP:
+                _leave_terminal()
+            if signum in SIGNALS and not (_handling and _handling.note(signum)):
+                _end(signum)
+
+
+def _end(signum):
+    files.remove_own_temporaries()
+    flush = threading.Thread(target=flush_output, daemon=True)
+    flush.start()
+    flush.join(1)  # who reads the output may have stopped
+    _say(f"{_program}: Stopped by {signal.Signals(signum).name}.")
+    os._exit(128 + signum)
+
+
+def flush_output():
+    """Writes out what was printed; drops it where nobody reads it any more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop(sys.stdout.fileno())
+
+
+def _leave_terminal():
+    """Drops what is printed from now on, where that was to a terminal that was closed."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                _drop(descriptor)
+
+
+def _drop(descriptor):
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _say(text):
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # closed, or in use
+        after_echo = "\n" if sys.stderr.isatty() else ""  # the terminal shows ^C
+        print(f"{after_echo}{text}", file=sys.stderr, flush=True)

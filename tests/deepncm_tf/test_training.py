@@ -197,7 +197,7 @@ def test_a_resumed_run_ends_where_it_would_have(
     assert_same_run(folder, tmp_path / "resumed")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", signals.SIGNALS)
 def test_a_signal_stops_after_a_checkpoint(
     tmp_path, monkeypatch, one_whole, small_network, signum
 ):
@@ -209,7 +209,7 @@ def test_a_signal_stops_after_a_checkpoint(
         if next(batches) == 4:  # the second batch of the second epoch
             os.kill(os.getpid(), signum)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = [signal.getsignal(other) for other in signals.SIGNALS]
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Record, "on_train_batch_begin", on_train_batch_begin)
         with pytest.raises(signals.StoppedError) as error:
@@ -217,7 +217,7 @@ def test_a_signal_stops_after_a_checkpoint(
     assert error.value.status == 128 + signum
     names = {path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()}
     assert "epoch-00001-batch-0000002.npz" in names
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(other) for other in signals.SIGNALS] == before
     training.run(stopped)
     assert_same_run(folder, tmp_path / "stopped")
 
@@ -314,6 +314,21 @@ def test_the_last_step_with_more_state(tmp_path, monkeypatch, small_network, val
     assert batches_done(tmp_path / "resumed") == 3
     training.run(resumed)
     assert_same_run(tmp_path / "whole", tmp_path / "resumed")
+
+
+def test_a_signal_before_the_first_step(tmp_path, monkeypatch, small_network):
+    """Nothing is traced any more, and there is nothing to be written."""
+    build_model = training.build_model
+
+    def build_and_stop(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return build_model(*args)
+
+    monkeypatch.setattr(training, "build_model", build_and_stop)
+    monkeypatch.setattr(callbacks.Record, "on_epoch_begin", None)  # would fail if called
+    with pytest.raises(signals.StoppedError, match="Stopped by SIGINT"):
+        training.run(config(tmp_path / "run"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_network):
@@ -502,7 +517,7 @@ def test_other_flags_run(tmp_path, small_network, values):
         (datasets.DatasetNotFoundError("no data"), "no data"),
         (runs.RunError("in use"), "in use"),
         (NotFiniteError(5, ["loss"], 2), "Not finite in step 5 of epoch 2: loss"),
-        (OSError(28, "No space left on device"), "No space left on device: nothing more"),
+        (OSError(28, "No space left on device", "/data"), "No space left on device: /data"),
     ],
 )
 def test_known_errors_are_one_line(tmp_path, monkeypatch, capsys, error, message):
