@@ -26,6 +26,7 @@ class Flag:
     from_dataset: bool = False  # default is the dataset's own
     from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults
     identity: bool = True  # whether another value gives another result
+    canonical: Callable = lambda value: value  # one form of equal values
     before: Any = None  # what runs did before there was the flag, if not its default
 
 
@@ -33,11 +34,8 @@ def positive(value):
     return 0 < value < math.inf
 
 
-def is_positive_number(text):
-    try:
-        return positive(float(text))
-    except ValueError:
-        return False
+def in_range(minimum):
+    return lambda n: minimum <= n < 2**31
 
 
 def choice(name, default, choices, help, **kwargs):
@@ -47,4 +45,38 @@ def choice(name, default, choices, help, **kwargs):
 
 def integer(name, default, help, minimum=1, **kwargs):
     wanted = f"an integer >= {minimum}"
-    return Flag(name, int, default, help, wanted, lambda n: minimum <= n < 2**31, **kwargs)
+    return Flag(name, int, default, help, wanted, in_range(minimum), **kwargs)
+
+
+def word_or_number(name, default, word, number, accepts, help, wanted, **kwargs):
+    """A flag of text: a word, or a number, whose text is made that of Python: `4` of `04`.
+
+    Args:
+        word: String that is accepted.
+        number: Type of the number, `int` or `float`.
+        accepts: Whether a number is in range.
+    """
+
+    def convert(text, config=None):
+        return text if text == word else number(str(text))
+
+    def accepts_text(text):
+        try:
+            return text == word or accepts(convert(text))
+        except ValueError:  # no number, or more digits than `int` reads
+            return False
+
+    def canonical(text):
+        return str(convert(text)).removesuffix(".0")
+
+    return Flag(
+        name,
+        str,
+        default,
+        help,
+        wanted,
+        accepts_text,
+        canonical=canonical,
+        convert=convert,
+        **kwargs,
+    )

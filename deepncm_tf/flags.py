@@ -74,6 +74,7 @@ def resolve(values):
             raise FlagError(
                 f"--{name} must be {TABLE[name].wanted}. Received: --{name}={value}"
             )
+    values = {name: _canonical(name, value) for name, value in values.items()}
     config = {flag.name: values.get(flag.name, flag.default) for flag in FLAGS}
     for flag in FLAGS:
         if config[flag.name] is None:
@@ -91,6 +92,15 @@ def resolve(values):
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
     return config
+
+
+def _canonical(name, value):
+    """One form of equal values, so that one value is one run: `4` of `04`, 0 of -0."""
+    flag = TABLE[name]
+    try:
+        return value + 0.0 if flag.kind is float else flag.canonical(value)
+    except (TypeError, ValueError):  # None, or a damaged config's
+        return value
 
 
 def _default(flag, config):
@@ -148,7 +158,11 @@ def classifier_arguments(config):
 
 def identity(config):
     """The part of a resolved config that determines the result."""
-    return {name: value for name, value in config.items() if TABLE[name].identity}
+    return {
+        name: _canonical(name, value)
+        for name, value in config.items()
+        if TABLE[name].identity
+    }
 
 
 def run_name(config):

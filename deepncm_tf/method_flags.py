@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flags that belong to one method each."""
 
-from deepncm_tf.flag import SCHEDULE, Flag, choice, integer, is_positive_number, positive
+from deepncm_tf.flag import (
+    SCHEDULE,
+    Flag,
+    choice,
+    in_range,
+    integer,
+    positive,
+    word_or_number,
+)
 
 METHOD_FLAGS = (
     Flag(
@@ -19,15 +27,15 @@ METHOD_FLAGS = (
         "Steps from one condensation to the next of --ncm=condensation.",
         method="condensation",
     ),
-    Flag(
+    word_or_number(
         "num_sub_centroids",
-        str,
         "4",
+        "auto",
+        int,
+        in_range(1),
         "Sub-centroids of a class of --ncm=dnc; auto for 1 to 4, by its number of images.",
         "an integer >= 1, or auto",
-        lambda text: text == "auto" or (text.isdigit() and int(text) >= 1),
         method="dnc",
-        convert=lambda text, config: text if text == "auto" else int(text),
     ),
     Flag(
         "centroid_momentum",
@@ -96,16 +104,16 @@ METHOD_FLAGS = (
         method="dnc",
         convert=lambda text, config: None if text == "none" else text,
     ),
-    Flag(
+    word_or_number(
         "logit_norm",
-        str,
         "0.0625",
+        "layer",
+        float,
+        positive,
         "layer for a layer normalization of the class scores of --ncm=dnc, or their "
         "temperature.",
         "layer, or a positive number",
-        lambda text: text == "layer" or is_positive_number(text),
         method="dnc",
-        convert=lambda text, config: text if text == "layer" else float(text),
     ),
     Flag(
         "temperature",

@@ -8,15 +8,13 @@ from deepncm_tf.flag import Flag, choice, integer, positive
 
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 RUN_FLAGS = (
-    Flag(
+    integer(
         "embedding_dim",
-        int,
         None,
         "Dimensions of a linear map between backbone and classifier, 0 for none; by "
         "default 128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives "
         "DeepNCM's variant with equal parameters.",
-        "an integer >= 0",
-        lambda n: n >= 0,
+        minimum=0,
         from_method={"dnc": 128, "nca": 128},
     ),
     choice("dataset", "cifar10", tuple(DATASETS), "Images to train on."),
@@ -93,13 +91,10 @@ RUN_FLAGS = (
         "250, for digits 20.",
         from_dataset=True,
     ),
-    Flag(
+    integer(
         "max_train_steps",
-        int,
         None,
         "Stops the run early, on the schedule of --train_epochs.",
-        "an integer >= 1",
-        lambda n: n >= 1,
     ),
     integer("epochs_between_evals", 1, "Epochs from one evaluation to the next."),
     choice(
@@ -150,25 +145,19 @@ RUN_FLAGS = (
         "machines, which TF_CONFIG or Slurm's variables describe.",
         identity=False,
     ),
-    Flag(
+    integer(
         "num_devices",
-        int,
         None,
         "Devices of --distribution_strategy=mirrored: GPUs (by default all), or logical "
         "CPUs (by default 2) on a machine without a GPU.",
-        "an integer >= 1",
-        lambda n: n >= 1,
         identity=False,
     ),
     choice("jit_compile", "auto", ("auto", "on", "off"), "XLA compilation."),
-    Flag(
+    integer(
         "checkpoint_every_steps",
-        int,
         None,
         "Steps from one checkpoint to the next inside an epoch; by default only its end "
         "is one.",
-        "an integer >= 1",
-        lambda n: n >= 1,
         identity=False,
     ),
     Flag(

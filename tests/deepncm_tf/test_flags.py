@@ -118,6 +118,17 @@ def test_digits_have_their_own_defaults():
         ({"feature_norm": "batch"}, "--feature_norm must be one of layer, none"),
         ({"logit_norm": "-1"}, "--logit_norm must be layer, or a positive number"),
         ({"logit_norm": "big"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "nan"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "1e999"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "1e-999"}, "--logit_norm must be layer, or a positive number"),
+        ({"num_sub_centroids": "²"}, "must be an integer >= 1, or auto. .*=²"),
+        ({"num_sub_centroids": "9" * 5000}, "must be an integer >= 1, or auto"),
+        ({"num_sub_centroids": "9" * 20}, "must be an integer >= 1, or auto"),
+        ({"num_sub_centroids": "1.5"}, "must be an integer >= 1, or auto"),
+        ({"embedding_dim": 2**31}, "--embedding_dim must be an integer >= 0"),
+        ({"max_train_steps": 2**63}, "--max_train_steps must be an integer >= 1"),
+        ({"num_devices": 2**63}, "--num_devices must be an integer >= 1"),
+        ({"checkpoint_every_steps": 2**63}, "--checkpoint_every_steps must be an integer"),
         ({"temperature": 0.0}, "--temperature must be a positive number"),
         ({"bank_momentum": 1.0}, r"--bank_momentum must be a number in \[0, 1\)"),
         ({"bank_momentum_schedule": "cosine"}, "must be one of constant, steps"),
@@ -158,6 +169,38 @@ def test_run_names():
     assert "digits_decay_decay=0.9_learning_rate=0.1_seed=0" in names
     config = flags.resolve({"dataset": "digits"})
     assert config["model_dir"].endswith(flags.run_name(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "others"),
+    [
+        ("num_sub_centroids", "4", ("04", "+4", " 4 ", "0_4", "٤")),
+        ("num_sub_centroids", "40", ("4_0", "0040")),
+        ("num_sub_centroids", "auto", ()),
+        ("logit_norm", "0.0625", (".0625", "6.25e-2", "0.06250", "+0.0625 ")),
+        ("logit_norm", "2", ("2.0", "2.", "02", "2e0")),
+        ("logit_norm", "layer", ()),
+        ("weight_decay", 0.0, (-0.0, 0)),
+        ("centroid_momentum", 0.0, (-0.0,)),
+    ],
+)
+def test_one_value_is_one_run(name, text, others):
+    one = flags.resolve({"ncm": "dnc", name: text})
+    assert one[name] == text
+    default = flags.resolve({"ncm": "dnc"})
+    named = f"{name}={text}" in flags.run_name(one)
+    assert named == (name == "num_sub_centroids" or text != default[name])
+    for other in others:
+        config = flags.resolve({"ncm": "dnc", name: other})
+        assert repr(config) == repr(one)
+        # A run that was begun before goes on: its config may hold the other text.
+        assert repr(flags.identity({**one, name: other})) == repr(flags.identity(one))
+
+
+def test_identity_keeps_what_is_no_value():
+    config = {**flags.resolve({"ncm": "dnc"}), "logit_norm": "x", "learning_rate": None}
+    identity = flags.identity(config)
+    assert (identity["logit_norm"], identity["learning_rate"]) == ("x", None)
 
 
 def test_embedding_is_the_method_s_own():
