@@ -111,10 +111,13 @@ def positive_integers(name, texts):
     Raises:
         ValueError: If one is no integer >= 1.
     """
-    wrong = [text for text in texts if not text.strip().isdigit() or int(text) < 1]
-    if wrong or not texts:
+    try:
+        values = [int(text) for text in texts]
+    except ValueError:  # no number, or more digits than `int` reads
+        values = []
+    if not values or not all(1 <= value < 2**31 for value in values):
         raise ValueError(
             f"--{name} must be integers >= 1, separated by commas. Received: "
             f"--{name}={','.join(texts)}"
         )
-    return [int(text) for text in texts]
+    return values

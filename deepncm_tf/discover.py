@@ -21,6 +21,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.flag import positive
 from deepncm_tf.list_flag import define_list
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
@@ -54,7 +55,7 @@ def check(config, temperature):
             "--model_dir must be of a run on superclasses, --label=coarse. Received: a run "
             f"with --label={config['label']}"
         )
-    if not temperature > 0:
+    if not positive(temperature):
         raise ValueError(
             "--temperature must be a positive number. Received: "
             f"--temperature={temperature}"

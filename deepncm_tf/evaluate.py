@@ -21,6 +21,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf import bank_files, output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.flag import positive
 from deepncm_tf.list_flag import define_list
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
@@ -71,7 +72,7 @@ def positive_numbers(texts):
         values = [float(text) for text in texts]
     except ValueError:
         values = []
-    if not values or not all(value > 0 for value in values):
+    if not values or not all(map(positive, values)):
         raise ValueError(
             "--temperature must be positive numbers, separated by commas. Received: "
             f"--temperature={','.join(texts)}"
