@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A grid of runs: a table whose columns are flags of `cifar_main` and whose rows are runs.
 
-Cells are separated by tabs; a blank cell leaves the flag at its default.
+Cells are separated by tabs, and may be quoted as spreadsheets do; a blank cell leaves the
+flag at its default.
 """
 
+import csv
 import dataclasses
 import operator
 import pathlib
@@ -21,6 +23,9 @@ OPERATORS = {
     "<": operator.lt,
     ">": operator.gt,
 }
+INVISIBLE = r"[\s\u200b\u2060\ufeff]*"  # also what spreadsheets and web pages leave behind
+AROUND = re.compile(f"^{INVISIBLE}|{INVISIBLE}$")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 TERM = re.compile(r"\s*(\w+)\s*(==|!=|<=|>=|<|>)\s*(\S+)\s*")
 
 
@@ -69,20 +74,15 @@ def read(path, only=None):
         GridError: If the file is not there, a row is not a run, two rows are one run, or
             `only` is not a condition or selects nothing.
     """
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise GridError(
-            f"The grid must be a tab-separated text file, for example "
-            f"experiments/demo.tsv ({error}). Received: {path}"
-        ) from error
-    header = lines[0].split("\t") if lines else []
+    _, header = next(records := _records(path), (1, []))
+    while header and not header[-1]:
+        del header[-1]
     _check_header(path, header)
     rows, seen = [], {}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
+    for number, cells in records:
+        if not any(cells):
             continue
-        row = _row(path, number, header, line.split("\t"))
+        row = _row(path, number, header, cells)
         if row.run in seen:
             raise GridError(f"{path}:{number}: the same run as line {seen[row.run]}.")
         seen[row.run] = number
@@ -101,6 +101,23 @@ def select(rows, only):
     return chosen
 
 
+def _records(path):
+    """Lines of a grid: each its number, from 1, and a list of cells."""
+    try:
+        with pathlib.Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter="\t", strict=True)
+            try:
+                for cells in reader:
+                    yield reader.line_num, [AROUND.sub("", cell) for cell in cells]
+            except csv.Error as error:
+                raise GridError(f"{path}:{reader.line_num}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise GridError(
+            f"The grid must be a tab-separated text file, for example "
+            f"experiments/demo.tsv ({error}). Received: {path}"
+        ) from error
+
+
 def _check_header(path, header):
     for name in header or [""]:
         if name not in flags.TABLE or name in DRIVEN:
@@ -113,12 +130,20 @@ def _check_header(path, header):
 
 
 def _row(path, number, header, cells):
+    while len(cells) > len(header) and not cells[-1]:
+        del cells[-1]
     if len(cells) != len(header):
         raise GridError(
             f"{path}:{number}: a row must have {len(header)} cells, separated by tabs, as "
             f"the header has. Received: {len(cells)}"
         )
     given = {name: text for name, text in zip(header, cells, strict=True) if text}
+    for name, text in given.items():
+        if CONTROL.search(text):
+            raise GridError(
+                f"{path}:{number}: cells must be of one line, without tabs inside. "
+                f"Received: --{name}={text!r}"
+            )
     try:
         values = {name: _value(name, text) for name, text in given.items()}
         return Row(number, given, flags.resolve(values))

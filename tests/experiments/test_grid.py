@@ -15,7 +15,7 @@ EXPERIMENTS = pathlib.Path(grid.__file__).parent
 
 def write(tmp_path, text):
     path = tmp_path / "grid.tsv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -85,6 +85,52 @@ def test_blank_cells_are_defaults(tmp_path):
     )
 
 
+PLAIN = "ncm\tdecay\tdata_dir\ndecay\t0.5\t/a b\nsoftmax\t\t\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        "\ufeff" + PLAIN,
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\n", "\r"),
+        PLAIN.replace("\n", "\t\n"),
+        PLAIN.replace("\n", "\t \t\u00a0\n"),
+        PLAIN.replace("\t", " \t\u00a0").replace("\n", " \u3000\n"),
+        PLAIN + "\t\t\n\t\n \u00a0\n\n",
+        PLAIN.replace("ncm", '"ncm"').replace("0.5", '"0.5"').replace("/a b", '" /a b "'),
+        PLAIN.replace("softmax\t\t", "softmax\t\u00a0\t\ufeff\u200b"),
+        PLAIN.rstrip("\n"),
+    ],
+    ids=[
+        "plain",
+        "BOM",
+        "CRLF",
+        "CR",
+        "a tab at the end",
+        "empty columns",
+        "spaces",
+        "empty rows",
+        "quoted",
+        "invisible",
+        "no last line end",
+    ],
+)
+def test_what_spreadsheets_write_is_the_same_grid(tmp_path, text):
+    (tmp_path / "grid.tsv").write_bytes(text.encode())
+    rows = grid.read(tmp_path / "grid.tsv")
+    assert [(row.line, row.cells) for row in rows] == [
+        (2, {"ncm": "decay", "decay": "0.5", "data_dir": "/a b"}),
+        (3, {"ncm": "softmax"}),
+    ]
+
+
+def test_quotes_in_cells(tmp_path):
+    path = write(tmp_path, 'data_dir\tseed\n"say ""a"""\t0\na "b"\t1\n')
+    assert [row.cells["data_dir"] for row in grid.read(path)] == ['say "a"', 'a "b"']
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -100,6 +146,27 @@ def test_blank_cells_are_defaults(tmp_path):
         ("ncm\tdecay\nsoftmax\t0.5\n", "--decay belongs to --ncm=decay"),
         ("ncm\nsoftmax\nsvm\n", "grid.tsv:3: --ncm must be one of softmax"),
         ("ncm\tseed\nsoftmax\t0\nsoftmax\t\n", "grid.tsv:3: the same run as line 2"),
+        ("ncm\tseed\nsoftmax\t0\n softmax\t 00\n", "grid.tsv:3: the same run as line 2"),
+        (
+            "ncm\tnum_sub_centroids\ndnc\t4\ndnc\t04\n",
+            "grid.tsv:3: the same run as line 2",
+        ),
+        (
+            "ncm\tlogit_norm\ndnc\t.5\ndnc\t5e-1\n",
+            "grid.tsv:3: the same run as line 2",
+        ),
+        ("ncm\tweight_decay\ndnc\t0\ndnc\t-0.0\n", "the same run as line 2"),
+        ("ncm\t\tseed\nsoftmax\t\t1\n", "grid.tsv:1: columns must be flags"),
+        ('ncm\tdata_dir\nsoftmax\t"/a\n', "grid.tsv:2: unexpected end of data"),
+        ('ncm\tdata_dir\nsoftmax\t"/a"b\n', "grid.tsv:2: "),
+        ('ncm\tdata_dir\nsoftmax\t"/a\nb"\n', "grid.tsv:3: cells must be of one line"),
+        ('ncm\tdata_dir\nsoftmax\t"/a\tb"\n', "Received: --data_dir='/a\\tb'"),
+        ("ncm\tdata_dir\nsoftmax\t/a\0b\n", "cells must be of one line"),
+        ("ncm\tdata_dir\nsoftmax\t" + "a" * 2**18, "grid.tsv:2: field larger than"),
+        ("ncm\tnum_sub_centroids\ndnc\t²\n", "--num_sub_centroids must be an integer"),
+        ("ncm\tseed\nsoftmax\t" + "9" * 5000, "grid.tsv:2: --seed must be an integer"),
+        ("ncm\tdecay\ndecay\tnan\n", "--decay must be a number in [0, 1)"),
+        ("ncm\tlearning_rate\ndecay\tinf\n", "--learning_rate must be a positive number"),
     ],
 )
 def test_malformed_grids_are_refused(tmp_path, text, message):
@@ -109,6 +176,8 @@ def test_malformed_grids_are_refused(tmp_path, text, message):
 
 @pytest.mark.bad_input
 def test_a_grid_that_is_no_text_file_is_refused(tmp_path):
+    with pytest.raises(grid.GridError, match=r"Is a directory.*Received: "):
+        grid.read(tmp_path)
     with pytest.raises(grid.GridError, match=r"No such file.*Received: .*nowhere\.tsv"):
         grid.read(tmp_path / "nowhere.tsv")
     (tmp_path / "grid.tsv").write_bytes(b"\xff\xfe")
