@@ -27,6 +27,7 @@ class Flag:
     from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults
     identity: bool = True  # whether another value gives another result
     canonical: Callable = lambda value: value  # one form of equal values
+    number: type | None = None  # of a text that may be a number
     before: Any = None  # what runs did before there was the flag, if not its default
 
 
@@ -77,6 +78,7 @@ def word_or_number(name, default, word, number, accepts, help, wanted, **kwargs)
         wanted,
         accepts_text,
         canonical=canonical,
+        number=number,
         convert=convert,
         **kwargs,
     )

@@ -5,6 +5,7 @@ Cells are separated by tabs, and may be quoted as spreadsheets do; a blank cell 
 flag at its default.
 """
 
+import contextlib
 import csv
 import dataclasses
 import operator
@@ -26,7 +27,7 @@ OPERATORS = {
 INVISIBLE = r"[\s\u200b\u2060\ufeff]*"  # also what spreadsheets and web pages leave behind
 AROUND = re.compile(f"^{INVISIBLE}|{INVISIBLE}$")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-TERM = re.compile(r"\s*(\w+)\s*(==|!=|<=|>=|<|>)\s*(\S+)\s*")
+TERM = re.compile(r"""\s*(\w+)\s*(==|!=|<=|>=|<|>)\s*('[^']*'|"[^"]*"|\S+)\s*""")
 
 
 class GridError(ValueError):
@@ -89,12 +90,12 @@ def read(path, only=None):
         rows.append(row)
     if not rows:
         raise GridError(f"{path}: there must be a row below the header. Received none.")
-    return select(rows, only) if only else rows
+    return rows if only is None else select(rows, only)
 
 
 def select(rows, only):
     """The rows for which a condition holds; see `read`."""
-    terms = [_term(text, only) for text in re.split(r"\band\b|&&", only)]
+    terms = [_term(text, only) for text in re.split(r"\sand\s(?=\s*\w+\s*[=!<>])|&&", only)]
     chosen = [row for row in rows if all(term(row.config) for term in terms)]
     if not chosen:
         raise GridError(f"--only selects none of {len(rows)} rows. Received: --only={only}")
@@ -157,7 +158,7 @@ def _value(name, text):
     try:
         if flag.kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        return flag.kind(text)
+        return flag.canonical(flag.kind(text))
     except (KeyError, ValueError) as error:
         wanted = flag.wanted or f"of type {flag.kind.__name__}"
         raise flags.FlagError(
@@ -175,7 +176,7 @@ def _term(text, only):
         )
     name, sign, wanted = match.groups()
     try:
-        wanted = _value(name, wanted.strip("'\""))
+        wanted = _comparable(name, _value(name, _unquoted(wanted)))
     except flags.FlagError as error:
         raise GridError(f"--only={only}: {error}") from error
 
@@ -183,6 +184,20 @@ def _term(text, only):
         value = config.get(name)
         if value is None:  # a flag of another method, or one without a default
             return sign == "!="
+        value = _comparable(name, value)
+        if type(value) is not type(wanted):  # a word, and a number
+            return sign == "!="
         return OPERATORS[sign](value, wanted)
 
     return holds
+
+
+def _unquoted(text):
+    return text[1:-1] if text[0] in "'\"" and text[0] == text[-1] else text
+
+
+def _comparable(name, value):
+    """A flag's value, where a text is a number as that number: 10 is more than 9."""
+    with contextlib.suppress(TypeError, ValueError):
+        return flags.TABLE[name].number(value)
+    return value

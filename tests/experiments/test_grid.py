@@ -206,6 +206,31 @@ def test_only(only, number):
         assert len(grid.read(EXPERIMENTS / "paper.tsv", only)) == number
 
 
+@pytest.mark.parametrize(
+    ("only", "lines"),
+    [
+        ("num_sub_centroids==04", [2]),
+        ("num_sub_centroids>=4", [2, 3]),
+        ("num_sub_centroids!=4", [3, 4]),
+        ("num_sub_centroids==auto", [4]),
+        ("logit_norm<.5", [3, 4]),
+        ("logit_norm==layer", [2]),
+        ("data_dir=='/this and that'", [2]),
+        ('data_dir=="/a/and/b" and ncm == dnc', [3]),
+        ("data_dir==it's", [4]),
+    ],
+)
+def test_only_compares_values(tmp_path, only, lines):
+    path = write(
+        tmp_path,
+        "ncm\tnum_sub_centroids\tlogit_norm\tdata_dir\n"
+        "dnc\t4\tlayer\t/this and that\n"
+        "dnc\t10\t0.25\t/a/and/b\n"
+        "dnc\tauto\t\tit's\n",
+    )
+    assert [row.line for row in grid.read(path, only)] == lines
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("only", "message"),
@@ -215,6 +240,13 @@ def test_only(only, number):
         ("ncm==decay or ncm==softmax", "--only must be FLAG==VALUE"),
         ("__import__('os')", "--only must be FLAG==VALUE"),
         ("ncm==online and decay==0.5", "--only selects none of 32 rows"),
+        ("", "--only must be FLAG==VALUE"),
+        (" and ", "--only must be FLAG==VALUE"),
+        ("ncm==decay\nand", "--only must be FLAG==VALUE"),
+        ("$(ncm)==decay", "--only must be FLAG==VALUE"),
+        ("num_sub_centroids==²", "--num_sub_centroids must be an integer >= 1, or auto"),
+        ("seed==" + "9" * 5000, "--seed must be an integer in [0, 2**31)"),
+        ("learning_rate==nan", "--only selects none of 32 rows"),
     ],
 )
 def test_conditions_that_are_none_are_refused(only, message):
