@@ -70,7 +70,7 @@ def read_run(folder):
         where they are), and what is in `result.json`.
 
     Raises:
-        OSError, ValueError, KeyError: If it is not such a folder.
+        OSError, ValueError, KeyError, TypeError: If it is not such a folder.
     """
     folder = pathlib.Path(folder)
     result = json.loads((folder / "result.json").read_text())
@@ -102,7 +102,7 @@ def finished(*folders):
         for path in sorted(pathlib.Path(folder).rglob("result.json")):
             try:
                 found.setdefault(key(read_run(path.parent)["flags"]), path.parent)
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, TypeError):
                 continue  # not a run's folder
     return found
 
@@ -232,14 +232,19 @@ def write(results, folder, name="results"):
         "md": markdown(results),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {folder / f"{name}.{suffix}": text for suffix, text in contents.items()}
-    for path, content in paths.items():
-        _write_text(path, content)
-    return list(paths)
+    written = paths(folder, name)
+    for suffix, path in written.items():
+        _write_text(path, contents[suffix])
+    return list(written.values())
+
+
+def paths(folder, name="results"):
+    """Paths of the files that `write` writes, by their suffixes."""
+    return {suffix: folder / f"{name}.{suffix}" for suffix in ("tsv", "json", "md")}
 
 
 def _write_text(path, text):
-    runs.write_atomically(path, lambda temporary: temporary.write_text(text))
+    runs.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def of_grid(rows, found):
@@ -265,9 +270,20 @@ def keep(results, destination):
     """Copies the small files of finished runs, to be committed.
 
     The folder's own path is not kept in them: `model_dir` becomes the run's name.
+
+    Raises:
+        ValueError: If a run would be replaced by its own copy.
     """
-    for result in results:
-        name = flags.run_name(runs.flags_identity(result["flags"]))
+    names = [flags.run_name(runs.flags_identity(result["flags"])) for result in results]
+    for result, name in zip(results, names, strict=True):
+        if (destination / name).exists() and (destination / name).samefile(
+            result["folder"]
+        ):
+            raise ValueError(
+                "--keep must be another folder than that of the runs. Received: "
+                f"--keep={destination}, which has {name}"
+            )
+    for result, name in zip(results, names, strict=True):
         config = {"flags": {**result["flags"], "model_dir": name}}
         config["versions"] = result["versions"]
         (destination / name).mkdir(parents=True, exist_ok=True)
@@ -289,18 +305,20 @@ def main(argv):
     parser.add_argument("--output", default=".", help="folder of results.*")
     parser.add_argument("--keep", help="folder to copy the runs' small files to")
     arguments = parser.parse_args(argv)
-    found = finished(*arguments.folders)
-    if arguments.grid:
-        try:
+    found, output = finished(*arguments.folders), pathlib.Path(arguments.output)
+    try:
+        if arguments.grid:
             rows = [row for path in arguments.grid for row in grid.read(path)]
-        except grid.GridError as error:
-            sys.exit(f"collect: {error}")
-        results, absent = of_grid(rows, found), missing(rows, found)
-    else:
-        results, absent = read_runs(found.values()), []
-    write(results, pathlib.Path(arguments.output))
-    if arguments.keep:
-        keep(results, pathlib.Path(arguments.keep))
+            results, absent = of_grid(rows, found), missing(rows, found)
+        else:
+            results, absent = read_runs(found.values()), []
+        for path in arguments.grid or []:
+            grid.check_outputs(path, paths(output).values())
+        if arguments.keep:
+            keep(results, pathlib.Path(arguments.keep))
+        write(results, output)
+    except (OSError, ValueError) as error:  # a GridError, too
+        sys.exit(f"collect: {error}")
     print(markdown(results))
     print(f"{len(results)} finished runs; {len(absent)} missing")
     for name in absent:

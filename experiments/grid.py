@@ -93,6 +93,24 @@ def read(path, only=None):
     return rows if only is None else select(rows, only)
 
 
+def check_outputs(path, outputs):
+    """Refuses a grid that a file to be written would replace.
+
+    Args:
+        path: Path of the grid.
+        outputs: Paths of files.
+
+    Raises:
+        GridError: If one of them is the grid.
+    """
+    for output in outputs:
+        if output.exists() and output.samefile(path):
+            raise GridError(
+                "GRID must be another file than what is written. Received: "
+                f"{path}, which is {output}"
+            )
+
+
 def select(rows, only):
     """The rows for which a condition holds; see `read`."""
     terms = [_term(text, only) for text in re.split(r"\sand\s(?=\s*\w+\s*[=!<>])|&&", only)]

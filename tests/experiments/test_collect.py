@@ -148,6 +148,60 @@ def test_columns_without_a_figure_are_left_out(folder):
     assert header == "| ncm | dataset | final test accuracy | best | n |"
 
 
+def test_a_table_that_could_not_be_written_leaves_the_old_one(folder, monkeypatch):
+    results = collect.read_runs(collect.finished(folder).values())
+    out = folder / "out"
+    old = {path: path.read_text() for path in collect.write(results[:1], out)}
+    assert len(old) == 3
+
+    def replace(source, target):
+        raise KeyboardInterrupt  # as a signal, at the worst time
+
+    monkeypatch.setattr(runs.os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        collect.write(results, out)
+    assert {path: path.read_text() for path in out.iterdir()} == old
+
+
+def test_what_is_no_run_is_passed_over(folder):
+    for name, text in (("result.json", "[1]"), ("config.json", '{"flags": 1}')):
+        damaged = write_run(folder / "damaged" / name, config(seed=9))
+        (damaged / name).write_text(text)
+    assert len(collect.finished(folder)) == 4
+
+
+@pytest.mark.bad_input
+def test_a_grid_that_the_table_would_replace_is_refused(folder):
+    path = folder / "results.tsv"
+    path.write_text("dataset\tncm\ndigits\tsoftmax\n")
+    before = path.read_text()
+    with pytest.raises(SystemExit, match="GRID must be another file than what is written"):
+        collect.main([str(folder), f"--grid={path}", f"--output={folder}"])
+    assert path.read_text() == before
+    assert not (folder / "results.json").exists()
+
+
+@pytest.mark.bad_input
+def test_runs_are_not_kept_in_their_own_place(folder):
+    name = flags.run_name(config(seed=5))
+    write_run(folder / "z" / name, config(seed=5))
+    before = (folder / "z" / name / "config.json").read_text()
+    with pytest.raises(SystemExit, match="--keep must be another folder than that of the"):
+        collect.main([str(folder), f"--output={folder}", f"--keep={folder / 'z'}"])
+    assert (folder / "z" / name / "config.json").read_text() == before
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("option", ["output", "keep"])
+def test_a_file_for_a_folder_is_refused(folder, option):
+    (folder / "file").write_text("mine")
+    with pytest.raises(SystemExit, match=r"collect: \[Errno .*file"):
+        collect.main(
+            [str(folder), f"--output={folder / 'out'}", f"--{option}={folder / 'file'}"]
+        )
+    assert (folder / "file").read_text() == "mine"
+
+
 @pytest.mark.bad_input
 def test_a_malformed_grid_is_refused(folder):
     (folder / "grid.tsv").write_text("lr\n0.1\n")
