@@ -63,7 +63,7 @@ def _is_done(folder, row):
     try:
         collect.read_run(folder)
         stored = json.loads((folder / "config.json").read_text())["flags"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     return runs.flags_identity(stored) == flags.identity(row.config)
 
@@ -81,12 +81,22 @@ def read_job_log(path):
     """Dictionary of each run's last exit value in GNU Parallel's job log; empty without."""
     exit_values = {}
     with contextlib.suppress(OSError):
-        for line in pathlib.Path(path).read_text(errors="replace").splitlines():
+        # A last line without an end was cut short.
+        for line in pathlib.Path(path).read_text(errors="replace").split("\n")[:-1]:
             columns = line.split("\t", 8)
             run = re.search(r"--model_dir=(?:.*/)?([^/]+?)'?$", columns[-1])
-            if run and len(columns) == 9:  # neither a header nor a line cut short
-                exit_values[run[1]] = int(columns[6]) or int(columns[7])
+            if run and len(columns) == 9:  # not a header
+                with contextlib.suppress(ValueError):  # not GNU Parallel's line
+                    exit_values[run[1]] = int(columns[6]) or int(columns[7])
     return exit_values
+
+
+def mend_job_log(path):
+    """Cuts off a last line without an end, of a driver that was killed while it wrote."""
+    with contextlib.suppress(FileNotFoundError), pathlib.Path(path).open("r+b") as file:
+        text = file.read()
+        if text and not text.endswith(b"\n"):
+            file.truncate(text.rfind(b"\n") + 1)
 
 
 def table(states):

@@ -122,9 +122,30 @@ def test_the_job_log(tmp_path):
         + header
         + line.format(1, 0, 0, "", "a_lr=0.1")
         + line.format(3, 2, 0, "", "c")
-        + "4\t:\t1.0"
+        + line.format("x", "one", "two", "", "d")
+        + line.format(5, "9" * 5000, 0, "", "e")
+        + line.format(6, 1, 0, "", "f\x85\u2028").replace("runs", "the\x0bruns")
+        + line.format(7, 0, 0, "", "seed=10")
+        + line.format(8, 1, 0, "", "seed=1")[:-2]  # cut short
     )
-    assert states.read_job_log(path) == {"a_lr=0.1": 0, "b": 9, "c": 2}
+    assert states.read_job_log(path) == {
+        "a_lr=0.1": 0,
+        "b": 9,
+        "c": 2,
+        "f\x85\u2028": 1,
+        "seed=10": 0,
+    }
+
+
+def test_a_job_log_that_was_cut_short_goes_on_at_its_last_whole_line(tmp_path):
+    path = tmp_path / "joblog"
+    for text in ("", "a\n", "a\nb\n"):
+        for rest in ("", "4\t:\t1.0"):
+            path.write_text(text + rest)
+            states.mend_job_log(path)
+            assert path.read_text() == text
+    states.mend_job_log(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_last_lines(tmp_path):
