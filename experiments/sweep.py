@@ -8,8 +8,10 @@ python -m experiments.sweep report GRID    results, and why runs failed
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
+import re
 import shlex
 import sys
 import time
@@ -17,6 +19,7 @@ import time
 from experiments import collect, grid, states
 
 LOG_LINES = 5
+RESULTS = re.compile(r".*\.(joblog|results\.[^.]*)")
 
 
 def parse(argv):
@@ -26,17 +29,26 @@ def parse(argv):
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--results", default="experiments/results")
     parser.add_argument("--only")
+    parser.add_argument("--python", default=sys.executable, help="of the jobs")
     parser.add_argument("--watch", type=float, default=0)
     return parser.parse_args(argv)
 
 
 def plan(arguments, rows):
-    """Prints the rows that are not done as a table with a last column, the run's name."""
+    """Prints the rows that are not done as a table: flags, run's name, log, Python.
+
+    Makes the folder of the logs, and the job log one that can be continued.
+    """
+    with _folder(arguments):
+        (pathlib.Path(arguments.runs) / "logs").mkdir(parents=True, exist_ok=True)
+        states.mend_job_log(_job_log(arguments))
     left = [s.row for s in _states(arguments, rows) if s.status != "done"]
     columns = list(dict.fromkeys(name for row in rows for name in row.cells))
-    print("\t".join([*columns, "run"]))
+    print("\t".join([*columns, "model_dir", "run", "log", "python"]))
     for row in left:
-        print("\t".join([*(row.cells.get(name, "") for name in columns), row.run]))
+        cells = [row.cells.get(name, "") for name in columns]
+        folder, log = os.path.join(arguments.runs, row.run), str(_log(arguments, row))
+        print("\t".join([*cells, folder, row.run, log, arguments.python]))
 
 
 def dry_run(arguments, rows):
@@ -61,7 +73,7 @@ def report(arguments, rows):
     found = _states(arguments, rows)
     folders = [s.folder for s in found if s.status == "done"]
     results = collect.read_runs(folders)
-    written = collect.write(results, pathlib.Path(arguments.runs), _name(arguments.grid))
+    written = collect.write(results, pathlib.Path(arguments.runs), _results(arguments))
     print(collect.markdown(results))
     print(f"Written: {', '.join(map(str, written))}\n{_live(arguments)}")
     print(states.summary(found))
@@ -78,14 +90,54 @@ def _states(arguments, rows):
         rows,
         arguments.runs,
         collect.finished(arguments.results),
-        states.read_job_log(
-            pathlib.Path(arguments.runs) / f"{_name(arguments.grid)}.joblog"
-        ),
+        states.read_job_log(_job_log(arguments)),
     )
 
 
-def _name(path):
-    return pathlib.Path(path).stem
+def check(arguments, rows):
+    """Refuses a folder that cannot hold the runs, and outputs that would replace the grid.
+
+    Raises:
+        GridError: In these cases.
+    """
+    if grid.CONTROL.search(arguments.runs):
+        raise grid.GridError(
+            "--runs must be a folder's name without tabs and line breaks. Received: "
+            f"--runs={arguments.runs!r}"
+        )
+    with _folder(arguments), contextlib.suppress(FileNotFoundError):
+        os.listdir(arguments.runs)
+    if RESULTS.fullmatch(pathlib.Path(arguments.grid).name):
+        raise grid.GridError(
+            "GRID must not be named *.results.* or *.joblog, which are names of outputs. "
+            f"Received: {arguments.grid}"
+        )
+    logs = [_log(arguments, row) for row in rows]
+    tables = collect.paths(pathlib.Path(arguments.runs), _results(arguments)).values()
+    grid.check_outputs(arguments.grid, [*logs, *tables, _job_log(arguments)])
+
+
+@contextlib.contextmanager
+def _folder(arguments):
+    try:
+        yield
+    except OSError as error:
+        raise grid.GridError(
+            f"--runs must be a folder that can be written ({error.strerror}). Received: "
+            f"--runs={arguments.runs}"
+        ) from error
+
+
+def _name(arguments):
+    return pathlib.Path(arguments.grid).name.removesuffix(".tsv")
+
+
+def _results(arguments):
+    return f"{_name(arguments)}.results"
+
+
+def _job_log(arguments):
+    return pathlib.Path(arguments.runs) / f"{_name(arguments)}.joblog"
 
 
 def _log(arguments, row):
@@ -103,10 +155,12 @@ def main(argv):
     arguments = parse(argv)
     try:
         rows = grid.read(arguments.grid, arguments.only)
-    except grid.GridError as error:
+        check(arguments, rows)
+        ACTIONS[arguments.action](arguments, rows)
+    except (grid.GridError, OSError) as error:
         sys.exit(f"run_experiments.sh: {error}")
-    ACTIONS[arguments.action](arguments, rows)
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="surrogateescape")  # paths may be no text
     main(sys.argv[1:])

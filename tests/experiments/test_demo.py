@@ -36,7 +36,8 @@ def test_killed_and_resumed_sweeps_give_the_same_table(tmp_path, capsys):
     shutil.rmtree(disturbed.runs / names[4])
     last = disturbed.run(DEMO, timeout=600)
     assert last.returncode == 0, last.stderr
-    assert (disturbed.runs / "demo.md").read_text() == (calm.runs / "demo.md").read_text()
+    ours, theirs = (sweep.runs / "demo.results.md" for sweep in (disturbed, calm))
+    assert ours.read_text() == theirs.read_text()
     for name in names:
         ours, theirs = (sweep.runs / name / "result.json" for sweep in (disturbed, calm))
         assert ours.read_text() == theirs.read_text()

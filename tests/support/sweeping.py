@@ -68,7 +68,13 @@ class Sweep:
 
     def run(self, *arguments, timeout=120, **changes):
         command = self.command(arguments, changes)
-        return subprocess.run(**command, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(
+            **command,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+        )
 
     def start(self, *arguments, **kwargs):
         command = self.command(arguments, {})
