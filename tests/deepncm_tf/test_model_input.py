@@ -182,7 +182,7 @@ def test_features_of_everything_that_predict_takes():
     model, (images, labels) = small_model(), random_images(8)
     expected = model.embed(images, verbose=0)
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
-    generator = (batch for batch in (images[:4], images[4:]))
+    generator = ((batch,) for batch in (images[:4], images[4:]))
     for x in (Batches(), generator, dataset, {"image": images}, tf.constant(images)):
         np.testing.assert_allclose(model.embed(x, verbose=0), expected, atol=1e-5)
 

@@ -187,8 +187,9 @@ def test_a_frozen_classifier_stays_as_it_is(cls, arguments):
     images, labels = random_images(16, C)
     normalize = cls.wants_unit_features
     model = DeepNCM(small_backbone(), cls(C, **arguments), normalize=normalize)
-    index = np.arange(16, dtype="int32")
-    model.classifier.update(model.embed(images, verbose=0), labels, index)
+    features = model.embed(images, verbose=0)
+    for rows in np.arange(16, dtype="int32").reshape(2, 8):
+        model.classifier.update(features[rows], labels[rows], rows)
     model.classifier.trainable = False
     model.compile("sgd", run_eagerly=True)
     state = [to_numpy(v) for v in model.classifier.variables]
