@@ -3,6 +3,7 @@
 
 import keras
 
+from deepncm_tf import padding
 from deepncm_tf.clustering import unit
 
 
@@ -29,7 +30,7 @@ class FeatureModel(keras.Model):
 
 
 def extract_features(backbone, embedding, normalize, image, training):
-    features = backbone(image, training=training)
+    features = padding.features_of(backbone, image, training)
     if embedding is not None:
         features = embedding(features)
     if normalize:  # in float32 or wider, where lengths neither overflow nor vanish

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
-from deepncm_tf import accumulation, classifiers, replicas
+from deepncm_tf import accumulation, classifiers, padding, replicas
 from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
 from deepncm_tf.exact_model import ExactModel
@@ -119,6 +119,7 @@ class DeepNCM(ExactModel):
         features = feature_model(keras.KerasTensor(self._image_shape))
         if not self.classifier.built:
             self.classifier.build(features.shape)
+        padding.hide_padding(self.backbone)
         # A bound method: an attribute that is itself a model would be saved twice.
         self._predict_features = feature_model.predict
         self._features_shape = tuple(features.shape)

@@ -17,17 +17,7 @@ VERSIONS = (1, 2)
 
 @keras.saving.register_keras_serializable(package="official_resnet")
 class Conv2D(layers.Conv2D):
-    """Keras's `Conv2D`, also for the empty share that a replica may get of a batch.
-
-    On CPUs, TensorFlow's oneDNN kernel gives an empty batch the shape of its input. So
-    that none is empty there, replicas convolve an image of zeros too and drop the result.
-    """
-
-    def call(self, inputs):
-        if not _replicas_on_cpus():
-            return super().call(inputs)
-        zeros = keras.ops.zeros((1, *inputs.shape[1:]), dtype=inputs.dtype)
-        return super().call(keras.ops.concatenate([inputs, zeros]))[:-1]
+    """Keras's `Conv2D`, under the name that it has in saved models."""
 
 
 def cifar_resnet(
@@ -152,11 +142,3 @@ def convolution(x, filters, kernel_size, stride=1):
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(),
     )(x)
-
-
-def _replicas_on_cpus():
-    if keras.backend.backend() != "tensorflow" or _num_replicas() == 1:
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_logical_devices("GPU")

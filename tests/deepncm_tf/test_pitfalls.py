@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from helpers import small_backbone
 
-from deepncm_tf import DeepNCM, exact_model, pipeline, replicas
+from deepncm_tf import DeepNCM, exact_model, padding, pipeline, replicas
 from deepncm_tf.classifiers import MeanCondensation
 from official_resnet import BatchNormalization
 
@@ -127,11 +127,14 @@ def test_shapes_from_the_mean_of_unequal_shares(monkeypatch):
             model.fit(dataset, steps_per_epoch=1, shuffle=False, verbose=0)
 
 
-def test_an_empty_share_for_the_convolution_kernel():
-    """oneDNN gives an empty batch the shape of its input; ours gives the right one."""
-    from official_resnet.resnet import Conv2D
+def test_batch_statistics_that_count_the_padding(monkeypatch):
+    """A 17th sample, alone in its batch, leaves a replica with an image of zeros."""
 
-    empty = np.zeros((0, 8, 8, 3), "float32")
-    with replicas.get_strategy("mirrored", 2).scope():
-        layer = Conv2D(16, 3, padding="same")
-        assert tuple(layer(empty).shape) == (0, 8, 8, 16)
+    def dataset():
+        rng = np.random.default_rng(0)
+        images = rng.integers(256, size=(17, 8, 8, 3)).astype("uint8")
+        return pipeline.training_dataset(images, np.arange(17, dtype="int32") % C, BATCH, 1)
+
+    one = train(1, dataset=dataset())
+    monkeypatch.setattr(padding, "hide_padding", lambda backbone: None)
+    assert difference(one, train(2, dataset=dataset())) > 1e-5

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backbone never sees an empty batch, which a replica may get as its share.
+
+Kernels for convolution and pooling fail on one, give it the shape of their input, or give
+gradients of what was in memory before; oneDNN's end the process. An image of zeros goes
+through in its place and is dropped. Batch normalization alone must not see it.
+"""
+
+import functools
+import threading
+
+import keras
+from keras import ops
+
+from deepncm_tf import replicas
+from official_resnet import BatchNormalization
+
+_share = threading.local()  # each replica is traced in its own thread
+
+
+def features_of(backbone, image, training):
+    """What a backbone gives for images, also for none.
+
+    Args:
+        backbone: `keras.Model` or layer, as `hide_padding` left it.
+        image: `(batch, ...)`.
+        training: Bool.
+
+    Returns:
+        Features, `(batch, ..., d)`.
+    """
+    count = ops.shape(image)[0]
+    known = count is None or isinstance(count, int)
+    if count != 0 if known else replicas.num_replicas() == 1:
+        return backbone(image, training=training)
+    padding = ops.zeros((1, *image.shape[1:]), dtype=image.dtype)[count:]
+    _share.count = count
+    try:
+        features = backbone(ops.concatenate([image, padding]), training=training)
+    finally:
+        _share.count = None
+    return features[:count]
+
+
+def hide_padding(backbone):
+    """Lets batch normalization in a backbone see only the samples of a batch.
+
+    Keras's own counts only where its statistics are those of all replicas: without a
+    sample of its own it would not be finite.
+    """
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, BatchNormalization) or (
+            isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized
+        ):
+            layer.call = _of_samples(layer.call)
+
+
+def _of_samples(call):
+    @functools.wraps(call)
+    def of_samples(inputs, *args, **kwargs):
+        count = getattr(_share, "count", None)
+        if count is None:
+            return call(inputs, *args, **kwargs)
+        outputs = call(inputs[:count], *args, **kwargs)
+        padding = ops.zeros_like(inputs[count:], dtype=outputs.dtype)
+        return ops.concatenate([outputs, padding])
+
+    return of_samples
