@@ -2,15 +2,20 @@
 """Deep nearest-mean classification in Keras.
 
 Importing the package loads neither Keras nor TensorFlow. Once Keras is loaded too, before
-or after it, every class that `keras.models.load_model` needs is registered.
+or after it, every class that `keras.models.load_model` needs is registered. Imported before
+TensorFlow, it has TensorFlow use oneDNN's kernels on x86 processors.
 """
 
 import contextlib
 
 import wrapt
 
+from deepncm_tf import environment
+
 __version__ = "0.1.0"
 __all__ = ["DeepNCM"]
+
+environment.use_onednn()
 
 
 @wrapt.when_imported("keras")

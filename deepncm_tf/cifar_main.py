@@ -18,13 +18,12 @@ from deepncm_tf import signals
 if __name__ == "__main__":
     signals.end_program("cifar_main")  # also while the rest is imported
 
-import os
 
-from absl import app, logging
+from absl import app
 from absl import flags as absl_flags
 
-from deepncm_tf import flags, runs
-from deepncm_tf.command_line import CommandLine
+from deepncm_tf import environment, flags, runs
+from deepncm_tf.command_line import CommandLine, quiet_tensorflow
 
 flags.define()
 absl_flags.adopt_module_key_flags(flags)
@@ -37,10 +36,13 @@ def main(argv):
     command_line.refuse_arguments(argv)
     with command_line.errors(flags.FlagError):
         config = flags.resolve(flags.given(absl_flags.FLAGS))
-        runs.RunFolder(config).check()
+        folder = runs.RunFolder(config)
+        folder.check()
+        begun_with = folder.begun_with()
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)  # TFDS's and tf.distribute's lines of each step
+    quiet_tensorflow()
+    if begun_with is not None:
+        environment.use(begun_with)
     from deepncm_tf import finite, training
 
     with command_line.errors(finite.NotFiniteError):

@@ -76,8 +76,7 @@ class CommandLine:
         self.refuse_arguments(argv)
         if not flag_values.model_dir:
             self.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        logging.set_verbosity(logging.WARNING)
+        quiet_tensorflow()
         with self.errors():
             return read_config(flag_values.model_dir)
 
@@ -95,6 +94,12 @@ class CommandLine:
         hint = "\n(--help lists the flags)" if status == USAGE_STATUS else ""
         print(f"{self.program}: {error}{hint}", file=sys.stderr)
         sys.exit(status)
+
+
+def quiet_tensorflow():
+    """Leaves of TensorFlow's lines the warnings. Call it before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)  # TFDS's and tf.distribute's lines of each step
 
 
 def define_run_flags(flag_values):

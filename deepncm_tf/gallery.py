@@ -18,7 +18,7 @@ import sys
 from absl import flags as absl_flags
 
 from deepncm_tf import output_files, runs
-from deepncm_tf.command_line import USAGE_STATUS, CommandLine
+from deepncm_tf.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.list_flag import define_paths
 from deepncm_tf.run_config import read_config
 
@@ -40,6 +40,7 @@ def main(argv):
     command_line.refuse_arguments(argv)
     if not FLAGS.model_dirs:
         command_line.fail("--model_dirs=DIR,... is needed: finished runs", USAGE_STATUS)
+    quiet_tensorflow()
     with command_line.errors():
         check(FLAGS.model_dirs)
         if pathlib.Path(FLAGS.output).suffix != ".html":

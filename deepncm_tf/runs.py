@@ -11,7 +11,7 @@ import pathlib
 import subprocess
 import sys
 
-from deepncm_tf import files, flags, replaced_runs
+from deepncm_tf import environment, files, flags, replaced_runs
 from deepncm_tf.files import write_atomically, write_json
 from deepncm_tf.locks import LOCK, FolderLock, open_file
 
@@ -59,9 +59,9 @@ def _commit():
 class RunFolder:
     """A run's folder.
 
-    Files: `config.json` (flags and versions), `metrics.jsonl` (an object per epoch),
-    `checkpoints/`, `summaries/` (TensorBoard), `model.keras`, `SHA256SUMS`, and last
-    `result.json`. While a run is under way it holds a lock on `lock`.
+    Files: `config.json` (flags, versions, environment), `metrics.jsonl` (an object per
+    epoch), `checkpoints/`, `summaries/` (TensorBoard), `model.keras`, `SHA256SUMS`, and
+    last `result.json`. While a run is under way it holds a lock on `lock`.
 
     Args:
         config: Dictionary of resolved flags; `model_dir` is the folder.
@@ -168,9 +168,23 @@ class RunFolder:
         for name in ("", "checkpoints", "summaries"):
             files.remove_temporaries(self.path / name)
         if self._stored() is None:
-            config = {"flags": self.config, "versions": versions()}
+            config = {
+                "flags": self.config,
+                "versions": versions(),
+                "environment": environment.recorded(),
+            }
             write_json(self.path / "config.json", config)
         self._warn_of_other_versions()
+
+    def begun_with(self):
+        """Environment variables that the run in the folder was begun with.
+
+        Returns:
+            Dictionary, as from `environment.recorded`, empty for a run of a version that
+            did not record them; or None where there is no run to go on with.
+        """
+        stored = None if self.config["overwrite"] else self._stored()
+        return None if stored is None else stored["environment"]
 
     def close(self):
         """Gives the lock back."""
@@ -220,7 +234,8 @@ class RunFolder:
     def _stored(self):
         try:
             stored = json.loads(self._read("config.json"))
-            return {name: {**stored[name]} for name in ("flags", "versions")}
+            stored.setdefault("environment", {})
+            return {n: {**stored[n]} for n in ("flags", "versions", "environment")}
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -291,7 +306,9 @@ class RunFolder:
             )
 
     def _warn_of_other_versions(self):
-        stored, ours = self._stored()["versions"], versions()
+        stored = self._stored()
+        stored = {**stored["versions"], **environment.in_words(stored["environment"])}
+        ours = {**versions(), **environment.in_words(environment.recorded())}
         for name in sorted({*stored, *ours}):
             if stored.get(name) != ours.get(name):
                 print(

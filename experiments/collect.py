@@ -65,9 +65,9 @@ def read_run(folder):
     """Reads the folder of a finished run.
 
     Returns:
-        Dictionary: `flags` and `versions` of its config, `metrics` (a list with a
-        dictionary per epoch), `evaluation` (of `evaluation.json` and `discovery.json`,
-        where they are), and what is in `result.json`.
+        Dictionary: `flags` and `versions` of its config, and its `environment` or None;
+        `metrics` (a list with a dictionary per epoch), `evaluation` (of `evaluation.json`
+        and `discovery.json`, where they are), and what is in `result.json`.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: If it is not such a folder.
@@ -80,6 +80,7 @@ def read_run(folder):
         "folder": str(folder),
         "flags": dict(config["flags"]),
         "versions": dict(config["versions"]),
+        "environment": config.get("environment"),
         "metrics": read_metrics(folder),
         "evaluation": _read_evaluation(folder),
     }
@@ -286,6 +287,8 @@ def keep(results, destination):
     for result, name in zip(results, names, strict=True):
         config = {"flags": {**result["flags"], "model_dir": name}}
         config["versions"] = result["versions"]
+        if result["environment"] is not None:
+            config["environment"] = result["environment"]
         (destination / name).mkdir(parents=True, exist_ok=True)
         runs.write_json(destination / name / "config.json", config)
         folder = pathlib.Path(result["folder"])

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from deepncm_tf import runs
+from deepncm_tf import environment, runs
 
 TRAIN = ("-m", "deepncm_tf.cifar_main")
 
@@ -23,11 +23,10 @@ def main(argv):
     given = [argument for argument in argv[1:] if argument.partition("=")[2]]
     os.dup2(1, 2)  # one log, in order; standard error stays GNU Parallel's
     slot = int(os.environ.get("PARALLEL_JOBSLOT", "1"))
-    environment = {**os.environ, **share(slot, jobs, gpus())}
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    variables = {**environment.as_given(), **share(slot, jobs, gpus())}
     wait_for(pathlib.Path(given[-1].removeprefix("--model_dir=")))
     command = [sys.executable, *TRAIN, *given]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, variables)
 
 
 def gpus():

@@ -7,6 +7,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
 
+import deepncm_tf  # noqa: F401  before TensorFlow, so that it chooses the kernels
+
 
 def pytest_sessionstart(session):
     if session.config.option.dist != "no" and not hasattr(session.config, "workerinput"):
