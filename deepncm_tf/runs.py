@@ -4,56 +4,25 @@
 import contextlib
 import errno
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 from deepncm_tf import environment, files, flags, replaced_runs
 from deepncm_tf.files import write_atomically, write_json
 from deepncm_tf.locks import LOCK, FolderLock, open_file
+from deepncm_tf.versions import versions
 
 SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
 RUN_FILES |= {"discovery.json", "evaluation.json"}  # written afterwards
 LENGTH = {"train_epochs", "max_train_steps"}  # flags
-PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 
 class RunError(RuntimeError):
     """The folder cannot be used for this run."""
-
-
-def versions():
-    """Versions of the packages that a result depends on, and the commit, where known."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return {**found, "commit": _commit()}
-
-
-def _commit():
-    here = pathlib.Path(__file__).parent
-    try:
-        commit, tracked = (
-            subprocess.run(
-                ["git", "-C", str(here), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-            for command in (
-                ["rev-parse", "HEAD"],
-                ["status", "--porcelain", "--untracked-files=no"],
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit.strip() + ("+changes" if tracked else "")
 
 
 class RunFolder:
@@ -233,8 +202,7 @@ class RunFolder:
 
     def _stored(self):
         try:
-            stored = json.loads(self._read("config.json"))
-            stored.setdefault("environment", {})
+            stored = {"environment": {}, **json.loads(self._read("config.json"))}
             return {n: {**stored[n]} for n in ("flags", "versions", "environment")}
         except (FileNotFoundError, NotADirectoryError):
             return None
