@@ -244,14 +244,31 @@ def cosines(samples, features, sub_centroids, squares=None):
     return samples.similarities(features, sub_centroids) * inverse
 
 
+@ops.custom_gradient
 def unit(vectors):
-    """Vectors of unit length, in the last axis; zero stays zero."""
-    return vectors * inverse_root(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
+    """Vectors of unit length, in the last axis, however short or long; zero stays zero.
+
+    The gradient is at most that of vectors of length 1e-6, and zero where they are zero.
+    """
+    # The squares of large numbers overflow, those of small ones vanish.
+    largest = ops.max(ops.abs(vectors), axis=-1, keepdims=True, initial=0.0)
+    some = largest > 0
+    scaled = vectors / ops.where(some, largest, 1.0)
+    squares = ops.sum(ops.square(scaled), axis=-1, keepdims=True)  # 1 or more
+    inverse = ops.where(some, ops.rsqrt(ops.maximum(squares, 1.0)), 0.0)
+    units = scaled * inverse
+
+    def gradient(*arguments, upstream=None):
+        upstream = arguments[0] if upstream is None else upstream
+        along = ops.sum(units * upstream, axis=-1, keepdims=True)
+        return (upstream - along * units) * (inverse / ops.maximum(largest, 1e-6))
+
+    return units, gradient
 
 
 def inverse_root(squares):
-    """1 / sqrt of what is not negative, finite also for 0."""
-    return ops.rsqrt(ops.maximum(squares, 1e-12))
+    """1 / sqrt of squared lengths, for those from 1e-12 to 1e18; finite also for 0."""
+    return ops.rsqrt(ops.maximum(squares, 1e-24))
 
 
 def _first_largest(columns):

@@ -4,7 +4,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import GOLDEN, to_numpy
+from helpers import GOLDEN, to_numpy, value_and_gradient
 
 from deepncm_tf import clustering
 from deepncm_tf.clustering import ByClass, Flat
@@ -204,3 +204,35 @@ def test_kmeans_is_a_plain_loop_over_classes():
     for c in range(3):
         expected = loop_kmeans(features[rows[c]].astype("float64"), centroids[c], 5)
         np.testing.assert_array_equal(to_numpy(ring)[c], expected)
+
+
+LENGTHS = (1e-33, 1e-30, 1e-19, 1e-7, 1e-3, 1.0, 1e10, 2e19, 1e30, 1e38)
+
+
+@pytest.mark.parametrize("dimensions", [1, 3, 200])
+def test_unit_length_of_any_length(dimensions):
+    rng = np.random.default_rng(5)
+    directions = unit(rng.normal(size=(len(LENGTHS), dimensions)))
+    vectors = (directions * np.array(LENGTHS)[:, None]).astype("float32")
+    found = to_numpy(clustering.unit(keras.ops.convert_to_tensor(vectors)))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(found, unit(vectors.astype("float64")), atol=1e-6)
+
+
+def test_gradient_of_unit_length():
+    """That of x / |x|, and finite also where that has none or one without bound."""
+    rng = np.random.default_rng(6)
+    lengths = np.array([0.0, 1e-40, *LENGTHS])[:, None]
+    vectors = (unit(rng.normal(size=(len(lengths), 4))) * lengths).astype("float32")
+    weights = rng.normal(size=(len(lengths), 4)).astype("float32")
+    _, gradient = value_and_gradient(
+        lambda x: keras.ops.sum(clustering.unit(x) * weights), vectors
+    )
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() < 1e7
+    usual = (lengths[:, 0] > 1e-5) & (lengths[:, 0] < 1e36)
+    units = unit(vectors[usual].astype("float64"))
+    along = (units * weights[usual]).sum(axis=-1, keepdims=True)
+    expected = weights[usual] - along * units
+    np.testing.assert_allclose(gradient[usual] * lengths[usual], expected, atol=1e-5)
+    assert (to_numpy(clustering.unit(keras.ops.zeros((2, 4)))) == 0).all()
