@@ -85,7 +85,7 @@ def ranks_in_class(labels, keep, num_classes):
     """
     labels = ops.where(keep, labels, num_classes)  # the others come last
     count = ops.shape(labels)[0]
-    order = ops.argsort(labels * count + ops.arange(count, dtype="int32"))
+    order = ops.argsort(labels)  # stable, on every backend
     ordered = ops.take(labels, order, axis=0)
     numbers = ops.segment_sum(ops.ones_like(ordered), ordered, num_segments=num_classes + 1)
     starts = ops.cumsum(numbers) - numbers

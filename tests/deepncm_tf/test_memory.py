@@ -93,3 +93,18 @@ def test_ranks_count_the_samples_of_each_class():
                 assert rank == seen[label]
                 seen[label] += 1
         assert to_numpy(numbers).tolist() == seen
+
+
+def test_ranks_where_classes_times_samples_exceed_an_integer():
+    n, num_classes = 2**12, 2**20
+    classes = (1, num_classes // 2, num_classes - 1)
+    labels = np.random.default_rng(1).choice(classes, size=n)
+    ranks, numbers = ranks_in_class(
+        keras.ops.convert_to_tensor(labels.astype("int32")),
+        keras.ops.ones((n,), "bool"),
+        num_classes,
+    )
+    for c in classes:
+        mine = to_numpy(ranks)[labels == c]
+        np.testing.assert_array_equal(mine, np.arange(len(mine)))
+        assert to_numpy(numbers)[c] == len(mine)
