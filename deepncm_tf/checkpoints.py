@@ -113,10 +113,11 @@ class Checkpoints:
 
     def _assign(self, path, arrays):
         self.metric_values = {n: arrays.pop(n) for n in self.metrics if n in arrays}
-        kinds = {
-            n: (shards.whole_shape(v), _stored_dtype(v)) for n, v in self.variables.items()
-        }
-        if {n: (a.shape, str(a.dtype)) for n, a in arrays.items()} != kinds:
+        if arrays.keys() != self.variables.keys() or not all(
+            arrays[n].shape == shards.whole_shape(v)
+            and str(arrays[n].dtype) in (_stored_dtype(v), _earlier_dtype(v))
+            for n, v in self.variables.items()
+        ):
             raise runs.RunError(
                 f"{path} is a checkpoint of another model than the flags describe. Give "
                 "another --model_dir, or --overwrite to start anew."
@@ -131,3 +132,8 @@ class Checkpoints:
 def _stored_dtype(variable):
     """Dtype of a variable's values in an archive: NumPy's own have no bfloat16."""
     return "float32" if variable.dtype == "bfloat16" else variable.dtype
+
+
+def _earlier_dtype(variable):
+    """Dtype of a variable's values in archives of before sums were float64."""
+    return "float32" if variable.dtype == "float64" else _stored_dtype(variable)

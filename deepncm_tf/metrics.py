@@ -4,6 +4,8 @@
 import keras
 from keras import ops
 
+from deepncm_tf.precision import sum_dtype
+
 
 class MetricOfGlobalBatch(keras.metrics.Metric):
     """Base of the metrics that every replica updates alike, with the global batch."""
@@ -11,7 +13,7 @@ class MetricOfGlobalBatch(keras.metrics.Metric):
     def add_state(self, name, shape=()):
         """Adds a variable of zeros, of which any replica's value is the value."""
         return self.add_variable(
-            shape, "zeros", self.dtype, aggregation="only_first_replica", name=name
+            shape, "zeros", sum_dtype(), aggregation="only_first_replica", name=name
         )
 
 
@@ -25,7 +27,9 @@ class RelativeMeanDistance(MetricOfGlobalBatch):
 
     with S_c the sum and n_c the number of the samples of class c, and m_c the class mean
     of before the batch. The result is the average over batches. 0 means that the class
-    means follow the features exactly; 1 is what means at the origin give.
+    means follow the features exactly; 1 is what means at the origin give. A class whose
+    samples have their mean at the origin has no relative distance, and is not in the
+    average; a batch with no other class is no batch.
 
     Args:
         name: String, name of the metric.
@@ -56,21 +60,23 @@ class RelativeMeanDistance(MetricOfGlobalBatch):
             class_counts: `(num_classes,)`, number of samples behind each sum.
             means: `(num_classes, d)`, class means of before the batch.
         """
-        class_sums = ops.convert_to_tensor(class_sums, dtype=self.dtype)
-        class_counts = ops.convert_to_tensor(class_counts, dtype=self.dtype)
-        means = ops.convert_to_tensor(means, dtype=self.dtype)
+        # In float64 no square of a float32 overflows or vanishes.
+        class_sums, class_counts, means = (
+            ops.cast(values, sum_dtype()) for values in (class_sums, class_counts, means)
+        )
 
         batch_means = ops.divide_no_nan(class_sums, class_counts[:, None])  # (C, d)
         distances = ops.sum(ops.square(batch_means - means), axis=-1)  # (C,)
         norms = ops.sum(ops.square(batch_means), axis=-1)
-        present = ops.cast(class_counts > 0, self.dtype)
+        present = ops.cast(ops.logical_and(class_counts > 0, norms > 0), norms.dtype)
         num_present = ops.sum(present)
         total = ops.sum(present * ops.divide_no_nan(distances, norms))
         self.total.assign(self.total + ops.divide_no_nan(total, num_present))
-        self.count.assign(self.count + ops.cast(num_present > 0, self.dtype))
+        self.count.assign(self.count + ops.cast(num_present > 0, norms.dtype))
 
     def result(self):
-        return ops.divide_no_nan(self.total, self.count)
+        average = ops.divide_no_nan(self.total, self.count)
+        return ops.cast(ops.minimum(average, 1e38), self.dtype)  # finite in float32
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -105,12 +111,12 @@ class Occupancy(MetricOfGlobalBatch):
             counts: `(num_classes, K)`, number of samples of each sub-centroid; with
                 replicas, of the global batch.
         """
-        self.counts.assign(self.counts + ops.cast(counts, self.dtype))
+        self.counts.assign(self.counts + ops.cast(counts, self.counts.dtype))
 
     def result(self):
         counts = ops.convert_to_tensor(self.counts)
         totals = ops.sum(counts, axis=-1)
-        shares = ops.divide_no_nan(counts, totals[:, None])
+        shares = ops.cast(ops.divide_no_nan(counts, totals[:, None]), self.dtype)
         entropy = -ops.sum(ops.where(shares > 0, shares * ops.log(shares + 1e-30), 0), -1)
         sizes = ops.convert_to_tensor(self.sizes, self.dtype)
         evenness = ops.where(sizes > 1, entropy / ops.log(ops.maximum(sizes, 2.0)), 1.0)

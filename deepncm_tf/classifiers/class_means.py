@@ -5,6 +5,7 @@ from keras import ops
 
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
 from deepncm_tf.metrics import RelativeMeanDistance
+from deepncm_tf.precision import sum_dtype
 
 LOWEST_LOGIT = -1e30
 
@@ -42,7 +43,7 @@ class ClassMeans(Classifier):
         self.rmd = RelativeMeanDistance(dtype=self.state_dtype)
 
     def build(self, features_shape):
-        self.count = self.add_state("count", (self.num_classes,))
+        self.count = self.add_state("count", (self.num_classes,), dtype=sum_dtype())
 
     def call(self, features, index=None, training=False):
         logits = negative_squared_distances(
@@ -61,6 +62,7 @@ class ClassMeans(Classifier):
         self.rmd.update_state(sums, counts, self.means)
         # All of the new state is computed before any of it is assigned.
         for variable, value in list(self.next_state(sums, counts)):
+            value = ops.cast(value, variable.dtype)
             if where is not None:
                 value = ops.where(where, value, ops.copy(variable))
             variable.assign(value)
@@ -69,8 +71,8 @@ class ClassMeans(Classifier):
         """The state after a batch.
 
         Args:
-            sums: `(num_classes, d)`, S_c of the global batch.
-            counts: `(num_classes,)`, n_c of the global batch.
+            sums: `(num_classes, d)`, S_c of the global batch, of `sum_dtype`.
+            counts: `(num_classes,)`, n_c of the global batch, of `sum_dtype`.
 
         Returns:
             Pairs of a variable and its new value.

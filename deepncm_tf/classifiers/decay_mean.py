@@ -60,6 +60,7 @@ class DecayMean(ClassMeans):
     def next_state(self, sums, counts):
         present = (counts > 0)[:, None]
         batch_means = ops.divide_no_nan(sums, counts[:, None])  # (C, d)
+        batch_means = ops.cast(batch_means, self.state_dtype)
         moved = self.decay * self.means + (1.0 - self.decay) * batch_means
         yield self.mean, ops.where(present, moved, self.means)
         yield self.count, self.counts + counts

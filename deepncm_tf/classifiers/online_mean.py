@@ -5,13 +5,15 @@ import keras
 from keras import ops
 
 from deepncm_tf.classifiers.class_means import ClassMeans
+from deepncm_tf.precision import sum_dtype
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
 class OnlineMean(ClassMeans):
     """Nearest-mean classifier with the running mean of all samples so far.
 
-    Non-trainable variables: `total` `(num_classes, d)` and `count` `(num_classes,)`.
+    Non-trainable variables: `total` `(num_classes, d)` and `count` `(num_classes,)`, in
+    float64, so that neither stops growing after many samples.
 
     After each training step, with S_c the (weighted) sum of the batch's features of
     class c and n_c its number of samples,
@@ -46,7 +48,8 @@ class OnlineMean(ClassMeans):
 
     def build(self, features_shape):
         super().build(features_shape)
-        self.total = self.add_state("total", (self.num_classes, features_shape[-1]))
+        shape = (self.num_classes, features_shape[-1])
+        self.total = self.add_state("total", shape, dtype=sum_dtype())
 
     def next_state(self, sums, counts):
         yield self.total, self.total + sums
@@ -54,4 +57,5 @@ class OnlineMean(ClassMeans):
 
     @property
     def means(self):
-        return ops.divide_no_nan(self.total, self.counts[:, None])
+        means = ops.divide_no_nan(self.total, self.counts[:, None])
+        return ops.cast(means, self.state_dtype)

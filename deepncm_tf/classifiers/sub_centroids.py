@@ -17,6 +17,7 @@ from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import inverse_root, unit
 from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
+from deepncm_tf.precision import sum_dtype
 
 INITIALIZERS = ("random", "class", "orthogonal", "samples")
 CLUSTERINGS = ("sinkhorn", "kmeans")
@@ -172,7 +173,7 @@ class SubCentroids(Classifier):
             "orthogonal": centroids.near_orthogonal_directions,
         }.get(self.initializer, keras.initializers.TruncatedNormal(stddev=0.02))
         self.sub_centroids = self.add_state("sub_centroids", shape, initializer=initializer)
-        self.count = self.add_state("count", (self.num_classes,))
+        self.count = self.add_state("count", (self.num_classes,), dtype=sum_dtype())
         self.updates = self.add_state("updates", (), dtype="int32")
         if self.revive_after is not None:
             self.idle = self.add_state("idle", shape[:2], dtype="int32")
@@ -261,13 +262,15 @@ class SubCentroids(Classifier):
         if where is not None:
             takes_part = ops.logical_and(takes_part, where)
         units = ops.reshape(self.unit_features(features), (-1, features.shape[-1]))
+        takes_part = ops.logical_and(takes_part, ops.all(ops.isfinite(units), axis=-1))
         units, labels, takes_part, correct = _gather(units, labels, takes_part, correct)
 
         ranks, numbers = ranks_in_class(labels, takes_part, self.num_classes)
-        units = ops.where(takes_part[:, None], units, 0.0)  # they may be NaN
+        units = ops.where(takes_part[:, None], units, 0.0)  # others may be NaN
         old = ops.convert_to_tensor(self.sub_centroids)
         if self.initializer == "samples":
-            places = ranks + ops.take(ops.cast(self.count, "int32"), labels, axis=0)
+            before = ops.cast(ops.minimum(self.count, old.shape[1]), "int32")
+            places = ranks + ops.take(before, labels, axis=0)
             places = ops.where(takes_part, places, old.shape[1])
             old = centroids.take_first(old, units, labels, places)
         if self._memory is None:

@@ -149,3 +149,16 @@ def test_a_write_that_fails_leaves_the_file_before(tmp_path):
         runs.write_atomically(path, fail)
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_in_float32_of_what_is_now_float64(tmp_path):
+    """Sums that were float32 in earlier versions; anything else is another model."""
+    old = keras.Variable(np.full(3, 7.0), name="count", dtype="float32")
+    Checkpoints(tmp_path, [old]).save(Progress([{"epoch": 1}]))
+    new = keras.Variable(np.zeros(3), name="count", dtype="float64")
+    assert Checkpoints(tmp_path, [new]).restore().history == [{"epoch": 1}]
+    np.testing.assert_array_equal(new.numpy(), np.full(3, 7.0))
+    for dtype in ("int32", "float16"):
+        other = keras.Variable(np.zeros(3), name="count", dtype=dtype)
+        with pytest.raises(runs.RunError, match="another model"):
+            Checkpoints(tmp_path, [other]).restore()

@@ -10,6 +10,7 @@ from methods import IDS, TABLE
 from deepncm_tf import DeepNCM, flags
 from deepncm_tf.classifiers import NAMES, Classifier, Softmax, SubCentroids, get
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT
+from deepncm_tf.precision import sum_dtype
 
 C, D, BATCH = 4, 5, 8
 
@@ -89,7 +90,7 @@ def test_dtype_policies(cls, arguments, policy):
     logits = classifier(x, training=True)
     assert keras.backend.standardize_dtype(logits.dtype) == wide
     kinds = {keras.backend.standardize_dtype(v.dtype) for v in classifier.variables}
-    assert kinds <= {wide, "int32"}
+    assert kinds <= {wide, "int32", sum_dtype()}
     update(classifier, x, y)
     assert np.isfinite(to_numpy(classifier(x))).all()
 

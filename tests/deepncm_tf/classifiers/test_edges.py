@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers at the ends of their range: zeros, denormals, 1e38, and what has no weight."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import to_numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from methods import TABLE
+
+from deepncm_tf import centroids
+from deepncm_tf.classifiers import (
+    DecayMean,
+    MeanCondensation,
+    NeighborhoodComponents,
+    OnlineMean,
+    Softmax,
+    SubCentroids,
+)
+from deepncm_tf.clustering import Flat
+
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
+SIZES = (1, 3)  # of C and K
+FINITE = (0.0, -0.0, 1e-45, 1e-38, 1e-30, -1e-30, 1e-7, 0.5, -0.5, 1.0, 1e19, 1e38, -1e38)
+NOT_FINITE = (np.nan, np.inf, -np.inf)
+MAX_D = 5
+
+finite = st.lists(st.sampled_from(FINITE), min_size=MAX_D, max_size=MAX_D)
+any_numbers = st.lists(st.sampled_from(FINITE + NOT_FINITE), min_size=MAX_D, max_size=MAX_D)
+weighted = st.sampled_from((1e-3, 0.5, 1.0, 2.0))
+label = st.integers(-1, max(SIZES))  # those outside 0..C-1 take no part
+sample = st.one_of(
+    st.tuples(finite, label, weighted),
+    st.tuples(any_numbers, label, st.just(0.0)),
+    st.tuples(any_numbers, st.just(-1), weighted),
+)
+batches = st.lists(st.lists(sample, max_size=4), min_size=1, max_size=3)
+examples = given(
+    method=st.sampled_from(TABLE),
+    policy=st.sampled_from(POLICIES),
+    num_classes=st.sampled_from(SIZES),
+    size=st.sampled_from(SIZES),
+    dimensions=st.sampled_from((1, 2, MAX_D)),
+    batches=batches,
+)
+
+
+every_method = pytest.mark.parametrize(
+    ("cls", "arguments"), TABLE, ids=[cls.__name__ for cls, _ in TABLE]
+)
+
+
+counting = pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OnlineMean(2),
+        lambda: MeanCondensation(2, condensation_steps=100),
+        lambda: DecayMean(2),
+        lambda: SubCentroids(2, initializer="samples"),
+    ],
+    ids=["online", "condensation", "decay", "dnc"],
+)
+
+
+@counting
+def test_a_count_goes_on_beyond_float32(make):
+    classifier, many = make(), 3 * 10**9
+    classifier.build((None, 2))
+    classifier.count.assign(np.full(2, many, "float64"))
+    for _ in range(3):
+        classifier.update(np.ones((3, 2), "float32"), [0, 0, 1])
+    np.testing.assert_array_equal(to_numpy(classifier.count), [many + 6, many + 3])
+
+
+def test_the_online_mean_follows_after_a_billion_samples():
+    classifier, many = OnlineMean(1), 10.0**9
+    classifier.build((None, 2))
+    classifier.count.assign([many])
+    classifier.total.assign(many * np.array([[1.0, -2.0]]))
+    x = np.array([[3.0, 0.1]], "float32")
+    for _ in range(50):
+        classifier.update(x, [0], sample_weight=[20.0])
+    expected = many * np.array([1.0, -2.0]) + 1000 * x[0].astype("float64")
+    np.testing.assert_allclose(to_numpy(classifier.total)[0], expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        to_numpy(classifier.means)[0], expected / (many + 1000), rtol=1e-6
+    )
+
+
+def test_weights_of_a_large_batch_add_up():
+    n = 2**20 + 5
+    weights = np.full(n, 0.1, "float32")
+    _, counts = OnlineMean(2).class_sums(
+        np.ones((n, 1), "float32"), np.ones(n, "int32"), weights
+    )
+    np.testing.assert_allclose(
+        to_numpy(counts), [0, n * weights.astype("float64")[0]], 1e-5
+    )
+
+
+@counting
+def test_state_that_was_saved_in_float32_is_loaded(make):
+    classifier = make()
+    classifier.build((None, 2))
+    variables = classifier.trainable_variables + classifier._non_trainable_variables
+    store = {
+        str(i): np.full(v.shape, i + 1, "float32" if v.dtype == "float64" else v.dtype)
+        for i, v in enumerate(variables)
+    }
+    classifier.load_own_variables(store)
+    for i, variable in enumerate(variables):
+        assert (to_numpy(variable) == i + 1).all(), variable.path
