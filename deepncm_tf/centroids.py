@@ -9,6 +9,11 @@ from keras import ops
 from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import cosines, inverse_root, mask_absent, unit
 
+# Squared lengths below which rounding decides on the direction: of a sum of unit vectors,
+# and of past and new directions together, as a share of what they are at right angles.
+SHORTEST_SUM = 1e-12
+SHORTEST_MIX = 1e-3
+
 
 def as_sizes(sizes, num_classes):
     """`num_sub_centroids` as an int or a list of C ints, or a `ValueError`."""
@@ -81,7 +86,7 @@ def take_first(sub_centroids, features, labels, places):
         places: `(n,)` int32, the place of each sample among all of its class so far.
 
     Returns:
-        The sub-centroids, `(num_classes, K, d)`.
+        The sub-centroids, `(num_classes, K, d)`; a sample of zeros takes no place.
     """
     num_classes, size, _ = sub_centroids.shape
     first = ops.cast(places < size, features.dtype)
@@ -89,10 +94,8 @@ def take_first(sub_centroids, features, labels, places):
     taken = ops.segment_sum(
         features * first[:, None], cells, num_segments=num_classes * size
     )
-    number = ops.segment_sum(first, cells, num_segments=num_classes * size)
     taken = ops.reshape(taken, sub_centroids.shape)
-    number = ops.reshape(number, (num_classes, size, 1))
-    return ops.where(number > 0, taken, sub_centroids)
+    return ops.where(_has_direction(taken), taken, sub_centroids)
 
 
 def move(
@@ -104,7 +107,9 @@ def move(
 
         p <- unit(momentum * p / |p| + (1 - momentum) * s / |s|).
 
-    Lengths come from inner products, so that large arrays are passed over few times.
+    Where nothing is left of one of the two sums for p to point to, since what is added up
+    cancels, p keeps its direction. Lengths come from inner products, so that large arrays
+    are passed over few times.
 
     Args:
         sub_centroids: `(num_classes, K, d)`, of any length.
@@ -129,14 +134,16 @@ def move(
         * (counted[..., None])
     )
     sums, counts = samples.sums_of_clusters(features, assigned, counted)
-    past = momentum * inverse_root(squares)
+    keeping = inverse_root(squares)
     squares_of_sums = ops.sum(ops.square(sums), axis=-1)
+    moves = ops.logical_and(counts > 0, squares_of_sums > SHORTEST_SUM)
+    past = momentum * keeping
     new = (1.0 - momentum) * inverse_root(squares_of_sums)
-    new = ops.where(counts > 0, new, 0.0)
-    past = ops.where(counts > 0, past, inverse_root(squares))
-    mixed = past * past * squares + new * new * squares_of_sums
-    mixed = mixed + 2.0 * past * new * ops.sum(sub_centroids * sums, axis=-1)
-    past, new = past * inverse_root(mixed), new * inverse_root(mixed)
+    apart = past * past * squares + new * new * squares_of_sums
+    mixed = apart + 2.0 * past * new * ops.sum(sub_centroids * sums, axis=-1)
+    moves = ops.logical_and(moves, mixed > SHORTEST_MIX * apart)
+    past = ops.where(moves, past * inverse_root(mixed), keeping)
+    new = ops.where(moves, new * inverse_root(mixed), 0.0)
     if where is not None:
         past, new = ops.where(where, past, 1.0), ops.where(where, new, 0.0)
     return past[..., None] * sub_centroids + new[..., None] * sums, counts
@@ -170,8 +177,15 @@ def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None)
     chosen = ops.logical_and(dead, numbers == first)  # (C, K)
     near = cosines(samples, features, sub_centroids)
     near = mask_absent(samples, near, sizes)
-    farness = -ops.max(near, axis=-1)
+    farness = -ops.max(near, axis=-1, initial=-math.inf)  # also of no samples
     farthest = ops.cast(farness == samples.spread(samples.max(farness)), features.dtype)
     target = unit(samples.sum(features * farthest[..., None]))  # (C, d)
+    # The farthest ones may cancel, or be zero.
+    chosen = ops.logical_and(chosen, _has_direction(target))
     moved = ops.where(chosen[..., None], target[:, None], sub_centroids)
     return moved, ops.where(chosen, 0, idle)
+
+
+def _has_direction(vectors):
+    """Which vectors are not zero: `(..., 1)` bools."""
+    return ops.any(vectors != 0, axis=-1, keepdims=True)

@@ -4,6 +4,7 @@
 from keras import ops
 
 EPSILON = 1e-5
+LARGE = 1e12
 
 
 def add_norm(layer, name, size):
@@ -21,7 +22,12 @@ def add_norm(layer, name, size):
 
 
 def layer_norm(values, scale, offset):
-    """Normalizes over the last axis; unlike Keras's, also of no samples."""
+    """Normalizes over the last axis; unlike Keras's, also of no and of large samples."""
+    # Scaled down where squares might overflow; epsilon is nothing beside those.
+    largest = ops.max(ops.abs(values), axis=-1, keepdims=True, initial=0.0)
+    unscaled = ops.where(largest > LARGE, ops.stop_gradient(largest), 1.0)
+    values = values / unscaled
     mean = ops.mean(values, axis=-1, keepdims=True)
     variance = ops.mean(ops.square(values - mean), axis=-1, keepdims=True)
-    return (values - mean) * ops.rsqrt(variance + EPSILON) * scale + offset
+    epsilon = EPSILON / ops.square(ops.minimum(unscaled, LARGE))
+    return (values - mean) * ops.rsqrt(variance + epsilon) * scale + offset
