@@ -90,7 +90,7 @@ def nearest_class(features, bank, labels, num_classes, chunk=None):
     def better(carry, _, classes, similarities):
         best, found = carry
         similarities = ops.where(classes[:, None] < num_classes, similarities, -math.inf)
-        here = ops.max(similarities, axis=0)
+        here = ops.max(similarities, axis=0, initial=-math.inf)  # also of no samples
         theirs = ops.take(classes, ops.argmax(similarities, axis=0), axis=0)
         return ops.maximum(best, here), ops.where(here > best, theirs, found)
 

@@ -159,7 +159,7 @@ class Shard:
             everyone, self.rows, self.labels, self.num_classes, temperature, index
         )
         (parts,) = replicas.all_gather([local[None]])  # (replicas, batch of all, C)
-        largest = ops.stop_gradient(ops.max(parts, axis=0))
+        largest = ops.stop_gradient(ops.max(parts, axis=0, initial=-math.inf))
         largest = ops.where(ops.isfinite(largest), largest, 0.0)
         total = ops.sum(ops.exp(parts - largest), axis=0)
         there = total > 0

@@ -2,6 +2,7 @@
 """Neighborhood components: a class is its samples, kept in a bank of features."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from deepncm_tf import replicas, shards
@@ -53,7 +54,9 @@ class NeighborhoodComponents(Classifier):
     Call arguments:
         features: `(batch, d)`.
         index: `(batch,)` integers, the samples' own rows, which take no part; -1 for
-            samples that have none. Or None, when all rows take part.
+            samples that have none. Or None, when all rows take part. An index past the
+            bank is a `ValueError` where its value is known; inside a graph, that sample
+            has no row, and `update` leaves it out.
         training: Ignored.
 
     Output shape:
@@ -156,7 +159,7 @@ class NeighborhoodComponents(Classifier):
         features = ops.cast(features, self.state_dtype)
         flat = ops.reshape(features, (-1, features.shape[-1]))
         if index is not None:
-            index = ops.reshape(ops.cast(index, "int32"), (-1,))
+            index = self._rows(index)
         sums = self._class_log_sums(flat, index)
         there = ops.isfinite(sums)
         finite = ops.where(there, sums, 0.0)
@@ -210,7 +213,8 @@ class NeighborhoodComponents(Classifier):
         if where is not None:
             takes_part = ops.logical_and(takes_part, where)
         features = ops.stop_gradient(ops.cast(features, self.state_dtype))
-        index = ops.reshape(ops.cast(index, "int32"), (-1,))
+        takes_part = ops.logical_and(takes_part, ops.all(ops.isfinite(features), axis=-1))
+        index = self._rows(index)
         numbers = ops.stack([labels, index, ops.cast(takes_part, "int32")], axis=1)
         features, numbers = replicas.all_gather([features, numbers])
         labels, index, takes_part = numbers[:, 0], numbers[:, 1], numbers[:, 2] > 0
@@ -225,7 +229,9 @@ class NeighborhoodComponents(Classifier):
         rows = ops.maximum(index, 0)
         momentum = current(self.momentum, self.updates, self.state_dtype)
         old = replicas.read_rows(bank, rows)
-        new = unit(momentum * old + (1.0 - momentum) * features)
+        new = momentum * old + (1.0 - momentum) * features
+        # Where the two cancel, the row keeps its direction.
+        new = unit(ops.where(ops.any(new != 0, axis=-1, keepdims=True), new, old))
         replicas.write_rows(bank, rows, new, keep)
         taken = 1 if where is None else ops.cast(where, "int32")
         self.updates.assign(self.updates + taken)
@@ -234,11 +240,34 @@ class NeighborhoodComponents(Classifier):
         labels, _ = self.flat_labels(labels, rank)
         others = ops.take(self._counts(), labels, axis=0)
         if index is not None:
-            index = ops.cast(index, "int32")
+            index = self._rows(index)
             own = replicas.read_rows(self.bank_labels, ops.maximum(index, 0))
             is_own = ops.logical_and(index >= 0, own == labels)
             others = others - ops.cast(is_own, others.dtype)
         return ops.cast(others > 0, self.state_dtype)
+
+    def check_index(self, index):
+        """Raises a `ValueError` where a sample's row is past the bank.
+
+        Args:
+            index: `(batch,)` array, the samples' rows; below 0 for none.
+        """
+        index = np.asarray(index)
+        if index.size and index.max() >= self.bank_size:
+            raise ValueError(
+                "`index` must be the samples' rows in the bank, below `bank_size`="
+                f"{self.bank_size}, or -1 for none. Received: an index of {index.max()}"
+            )
+
+    def _rows(self, index):
+        """Rows of the bank as `(batch,)` int32, -1 for samples that have none."""
+        if not ops.is_tensor(index) or hasattr(index, "numpy"):  # known on the host
+            self.check_index(index)
+        index = ops.reshape(ops.convert_to_tensor(index), (-1,))
+        # Compared in a dtype that holds both: a cast to int32 wraps round.
+        index = ops.cast(index, keras.backend.result_type(index.dtype, "int32"))
+        there = ops.logical_and(index >= 0, index < self.bank_size)
+        return ops.cast(ops.where(there, index, -1), "int32")
 
     def seen(self):
         return self._counts() > 0

@@ -51,6 +51,35 @@ every_method = pytest.mark.parametrize(
 )
 
 
+@every_method
+def test_empty_batches_in_a_graph(cls, arguments):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("other backends know the size of a batch")
+    import tensorflow as tf
+
+    classifier = cls(3, **arguments)
+    classifier.build((None, 2))
+
+    whole = tf.TensorSpec((None,), tf.int32)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2)), whole, whole])
+    def step(x, y, index):
+        logits = classifier(x, index=index, training=True)
+        classifier.update(x, y, index)
+        classifier.update_metrics(x, y)
+        classifier.loss_weights(y, 2, index)
+        return logits
+
+    before = [to_numpy(v) for v in classifier.variables if v.dtype != "int32"]
+    empty = np.zeros(0, "int32")
+    logits = step(np.zeros((0, 2), "float32"), empty, empty)
+    assert tuple(logits.shape) == (0, 3)
+    after = [to_numpy(v) for v in classifier.variables if v.dtype != "int32"]
+    if cls is not SubCentroids:  # whose sub-centroids get unit length
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 counting = pytest.mark.parametrize(
     "make",
     [
@@ -146,6 +175,53 @@ def test_momentum_that_cancels_keeps_the_direction(dimensions):
         assert np.linalg.norm(moved) == pytest.approx(1, abs=1e-3)
         if off == 0:
             np.testing.assert_allclose(moved, p, atol=1e-6)
+
+
+def test_no_row_of_a_bank_vanishes():
+    nca = NeighborhoodComponents(2, 2, momentum=0.5)
+    nca.build((None, 2))
+    nca.bank.assign([[1.0, 0.0], [0.0, 1.0]])
+    nca.update(np.array([[-1.0, 0.0], [0.0, 1e38]], "float32"), [0, 1], index=[0, 1])
+    np.testing.assert_allclose(to_numpy(nca.bank), [[1.0, 0.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize("past", [5, 2**31 - 1, 2**32 + 1])
+def test_an_index_past_the_bank_takes_no_part_in_a_graph(past):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("of tf.function")
+    import tensorflow as tf
+
+    nca = NeighborhoodComponents(2, 5, margin=0.1, bank_labels=[0, 0, 1, 1, 0])
+    nca.build((None, 2))
+    x = tf.constant([[0.6, 0.8], [1.0, 0.0]])
+
+    @tf.function
+    def step(index):
+        nca.update(x, [1, 1], index)
+        return nca(x, index=index), nca.loss_weights([1, 1], 2, index)
+
+    before = to_numpy(nca.bank).copy()
+    logits, weights = step(tf.constant([past, -1], "int64"))
+    np.testing.assert_array_equal(to_numpy(nca.bank), before)
+    np.testing.assert_array_equal(to_numpy(nca.bank_labels), [0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(logits, nca(x))
+    np.testing.assert_array_equal(weights, [1, 1])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("past", [5, 2**32 + 1])
+@pytest.mark.parametrize("make", [list, np.array, keras.ops.convert_to_tensor])
+def test_an_index_past_the_bank_is_refused(make, past):
+    nca = NeighborhoodComponents(2, 5)
+    nca.build((None, 2))
+    x, index = np.eye(2, dtype="float32"), make(np.array([0, past]))
+    for function in (
+        lambda: nca(x, index=index),
+        lambda: nca.update(x, [0, 1], index),
+        lambda: nca.loss_weights([0, 1], 2, index),
+    ):
+        with pytest.raises(ValueError, match=f"below `bank_size`=5, .* {past}"):
+            function()
 
 
 @every_method
