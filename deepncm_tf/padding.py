@@ -52,7 +52,8 @@ def hide_padding(backbone):
         if isinstance(layer, BatchNormalization) or (
             isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized
         ):
-            layer.call = _of_samples(layer.call)
+            if not getattr(layer.call, "hides_padding", False):  # of an earlier model
+                layer.call = _of_samples(layer.call)
 
 
 def _of_samples(call):
@@ -65,4 +66,5 @@ def _of_samples(call):
         padding = ops.zeros_like(inputs[count:], dtype=outputs.dtype)
         return ops.concatenate([outputs, padding])
 
+    of_samples.hides_padding = True
     return of_samples

@@ -2,7 +2,6 @@
 """Neighborhood components: a class is its samples, kept in a bank of features."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from deepncm_tf import replicas, shards
@@ -252,7 +251,7 @@ class NeighborhoodComponents(Classifier):
         Args:
             index: `(batch,)` array, the samples' rows; below 0 for none.
         """
-        index = np.asarray(index)
+        index = ops.convert_to_numpy(index)
         if index.size and index.max() >= self.bank_size:
             raise ValueError(
                 "`index` must be the samples' rows in the bank, below `bank_size`="
