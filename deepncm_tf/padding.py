@@ -49,11 +49,12 @@ def hide_padding(backbone):
     sample of its own it would not be finite.
     """
     for layer in backbone._flatten_layers():
-        if isinstance(layer, BatchNormalization) or (
+        counts_samples = isinstance(layer, BatchNormalization) or (
             isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized
-        ):
-            if not getattr(layer.call, "hides_padding", False):  # of an earlier model
-                layer.call = _of_samples(layer.call)
+        )
+        is_new = not getattr(layer.call, "hides_padding", False)  # of an earlier model
+        if counts_samples and is_new:
+            layer.call = _of_samples(layer.call)
 
 
 def _of_samples(call):

@@ -44,7 +44,9 @@ def train(num_replicas, n, dtype):
     if num_replicas > 1:
         scope = replicas.get_strategy("mirrored", num_replicas).scope()
     with scope:
-        model = DeepNCM(backbone(), OnlineMean(C), l2=0.02)
+        shared = backbone()
+        DeepNCM(shared, OnlineMean(C))  # another model of the same backbone
+        model = DeepNCM(shared, OnlineMean(C), l2=0.02)
         model.compile(keras.optimizers.SGD(0.3), metrics=["accuracy"])
         fitted = model.fit(images, labels, batch_size=BATCH, verbose=0, shuffle=False)
         evaluated = model.evaluate(images, labels, batch_size=BATCH, verbose=0)
