@@ -250,18 +250,20 @@ def unit(vectors):
 
     The gradient is at most that of vectors of length 1e-6, and zero where they are zero.
     """
-    # The squares of large numbers overflow, those of small ones vanish.
+    # The squares of large numbers overflow, those of small ones vanish. Not divided by the
+    # largest: on JAX, XLA multiplies by the reciprocal instead, which vanishes as well.
     largest = ops.max(ops.abs(vectors), axis=-1, keepdims=True, initial=0.0)
-    some = largest > 0
-    scaled = vectors / ops.where(some, largest, 1.0)
-    squares = ops.sum(ops.square(scaled), axis=-1, keepdims=True)  # 1 or more
-    inverse = ops.where(some, ops.rsqrt(ops.maximum(squares, 1.0)), 0.0)
+    factor = ops.where(largest > 2.0**50, 2.0**-76, 1.0)
+    factor = ops.where(largest < 2.0**-50, 2.0**76, ops.cast(factor, vectors.dtype))
+    scaled = vectors * factor
+    squares = ops.sum(ops.square(scaled), axis=-1, keepdims=True)
+    inverse = ops.where(squares > 0, ops.rsqrt(squares), 0.0)
     units = scaled * inverse
 
     def gradient(*arguments, upstream=None):
         upstream = arguments[0] if upstream is None else upstream
         along = ops.sum(units * upstream, axis=-1, keepdims=True)
-        return (upstream - along * units) * (inverse / ops.maximum(largest, 1e-6))
+        return (upstream - along * units) * ops.minimum(inverse * factor, 1e6)
 
     return units, gradient
 

@@ -24,10 +24,10 @@ def add_norm(layer, name, size):
 def layer_norm(values, scale, offset):
     """Normalizes over the last axis; unlike Keras's, also of no and of large samples."""
     # Scaled down where squares might overflow; epsilon is nothing beside those.
-    largest = ops.max(ops.abs(values), axis=-1, keepdims=True, initial=0.0)
-    unscaled = ops.where(largest > LARGE, ops.stop_gradient(largest), 1.0)
-    values = values / unscaled
+    is_large = ops.max(ops.abs(values), axis=-1, keepdims=True, initial=0.0) > LARGE
+    values = ops.where(is_large, values * 2.0**-80, values)
+    epsilons = (ops.cast(value, values.dtype) for value in (1e-30, EPSILON))
+    epsilon = ops.where(is_large, *epsilons)
     mean = ops.mean(values, axis=-1, keepdims=True)
     variance = ops.mean(ops.square(values - mean), axis=-1, keepdims=True)
-    epsilon = EPSILON / ops.square(ops.minimum(unscaled, LARGE))
     return (values - mean) * ops.rsqrt(variance + epsilon) * scale + offset

@@ -209,12 +209,18 @@ def test_kmeans_is_a_plain_loop_over_classes():
 LENGTHS = (1e-33, 1e-30, 1e-19, 1e-7, 1e-3, 1.0, 1e10, 2e19, 1e30, 1e38)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("dimensions", [1, 3, 200])
-def test_unit_length_of_any_length(dimensions):
+def test_unit_length_of_any_length(dimensions, compiled):
     rng = np.random.default_rng(5)
     directions = unit(rng.normal(size=(len(LENGTHS), dimensions)))
     vectors = (directions * np.array(LENGTHS)[:, None]).astype("float32")
-    found = to_numpy(clustering.unit(keras.ops.convert_to_tensor(vectors)))
+    function = clustering.unit
+    if compiled and keras.backend.backend() == "tensorflow":  # by XLA, as JAX always does
+        import tensorflow as tf
+
+        function = tf.function(function, jit_compile=True)
+    found = to_numpy(function(keras.ops.convert_to_tensor(vectors)))
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-6)
     np.testing.assert_allclose(found, unit(vectors.astype("float64")), atol=1e-6)
 
