@@ -8,7 +8,7 @@ import time
 import keras
 import tensorflow as tf
 
-from deepncm_tf import replicas, runs
+from deepncm_tf import files, replicas
 
 EVALUATIONS = ("val", "test")
 
@@ -158,7 +158,7 @@ class Record(keras.callbacks.Callback):
 
     def write_metrics(self):
         """Writes the entries of all completed epochs."""
-        runs.write_atomically(
+        files.write_atomically(
             self.metrics_path, lambda path: path.write_text(self._lines())
         )
 

@@ -69,7 +69,7 @@ class Checkpoints:
         arrays[PROGRESS] = np.frombuffer(text, dtype="uint8")
         files.make_folder(self.folder)
         name = f"epoch-{len(progress.history):05d}-batch-{progress.batches:07d}.npz"
-        runs.write_atomically(
+        files.write_atomically(
             self.folder / name, lambda temporary: np.savez(temporary, **arrays)
         )
         for old in self._paths()[:-KEEP]:

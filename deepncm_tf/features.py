@@ -18,6 +18,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf import bank_files, output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
+from deepncm_tf.projector import write_projector
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
@@ -70,9 +71,7 @@ def write(model_dir, split, output, projector=None, data_dir=None):
     paths = bank_files.write_bank(output, features, labels, np.arange(len(labels)))
     print(f"{len(labels)} features of {features.shape[1]} dimensions: {paths[0]}")
     if projector:
-        number = bank_files.write_projector(
-            projector, features, labels, images, run.class_names
-        )
+        number = write_projector(projector, features, labels, images, run.class_names)
         print(f"{number} of them for: tensorboard --logdir {projector}")
 
 

@@ -6,7 +6,7 @@
 writes one page that opens without a network.
 """
 
-from deepncm_tf import signals
+from deepncm_tf import files, signals
 
 if __name__ == "__main__":
     signals.end_program("gallery")  # also while the rest is imported
@@ -17,7 +17,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import output_files, runs
+from deepncm_tf import output_files
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.list_flag import define_paths
 from deepncm_tf.run_config import read_config
@@ -139,7 +139,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     facts = {"Dataset": run.config["dataset"], "Models": len(found)}
     html = page.gallery_page("Nearest training images", facts, retrieved)
     pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
-    runs.write_atomically(output, lambda where: where.write_text(html, "utf-8"))
+    files.write_atomically(output, lambda where: where.write_text(html, "utf-8"))
     print(f"{len(retrieved)} queries, {num_neighbours} nearest training images: {output}")
 
 

@@ -4,7 +4,7 @@
 import pathlib
 import tempfile
 
-from deepncm_tf import runs
+from deepncm_tf import files
 
 
 def check_folder(flag, folder, value=None):
@@ -41,7 +41,7 @@ def check_file(flag, path):
 def keep_figures(path, figures):
     """Writes figures as a JSON file, and prints them also where that fails."""
     try:
-        runs.write_json(path, figures)
+        files.write_json(path, figures)
     finally:
         for name, value in figures.items():
             print(

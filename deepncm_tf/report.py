@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import explanation, image_files, page, runs
+from deepncm_tf import explanation, image_files, page
 from deepncm_tf.datasets import IMAGE_SHAPE
 from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pictures import contact_sheet
@@ -64,9 +64,9 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None, bank=None
             {"name": name, **one} for name, one in zip(names, explained, strict=True)
         ],
     }
-    runs.write_json(folder / "explanations.json", numbers)
-    runs.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
-    runs.write_atomically(
+    files.write_json(folder / "explanations.json", numbers)
+    files.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
+    files.write_atomically(
         folder / "index.html", lambda path: path.write_text(html, "utf-8")
     )
     return (

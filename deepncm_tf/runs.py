@@ -10,7 +10,6 @@ import pathlib
 import sys
 
 from deepncm_tf import environment, files, flags, replaced_runs
-from deepncm_tf.files import write_atomically, write_json
 from deepncm_tf.locks import LOCK, FolderLock, open_file
 from deepncm_tf.versions import versions
 
@@ -86,11 +85,11 @@ class RunFolder:
 
     def _finish(self, result):
         temporary = self.path / f".tmp-{os.getpid()}-result.json"
-        write_json(temporary, result)
+        files.write_json(temporary, result)
         sums = [(self._digest(name), name) for name in SUMMED[:-1]]
         sums.append((self._digest(temporary.name), SUMMED[-1]))
         text = "".join(f"{digest}  {name}\n" for digest, name in sums)
-        write_atomically(self.path / SUMS, lambda path: path.write_text(text))
+        files.write_atomically(self.path / SUMS, lambda path: path.write_text(text))
         os.replace(temporary, self.path / "result.json")
         files.sync(self.path)
 
@@ -142,7 +141,7 @@ class RunFolder:
                 "versions": versions(),
                 "environment": environment.recorded(),
             }
-            write_json(self.path / "config.json", config)
+            files.write_json(self.path / "config.json", config)
         self._warn_of_other_versions()
 
     def begun_with(self):

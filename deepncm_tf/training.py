@@ -10,6 +10,7 @@ import keras
 from deepncm_tf import (
     classifiers,
     datasets,
+    files,
     flags,
     pipeline,
     replicas,
@@ -77,7 +78,7 @@ def _run(config, folder, splits, strategy):
     result = _result(config, history)
     if replicas.is_chief(strategy):
         with folder.writing():
-            runs.write_atomically(folder.path / "model.keras", model.save)
+            files.write_atomically(folder.path / "model.keras", model.save)
         folder.finish(result)
         print(_summary(folder, result, "Finished"))
     replicas.wait_for_all(strategy)  # nobody leaves before it is written

@@ -19,7 +19,7 @@ import sys
 if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from deepncm_tf import flags, runs
+from deepncm_tf import files, flags, runs
 
 FIGURES = (
     "final_test_accuracy",
@@ -245,7 +245,7 @@ def paths(folder, name="results"):
 
 
 def _write_text(path, text):
-    runs.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    files.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def of_grid(rows, found):
@@ -290,7 +290,7 @@ def keep(results, destination):
         if result["environment"] is not None:
             config["environment"] = result["environment"]
         (destination / name).mkdir(parents=True, exist_ok=True)
-        runs.write_json(destination / name / "config.json", config)
+        files.write_json(destination / name / "config.json", config)
         folder = pathlib.Path(result["folder"])
         for file in ("metrics.jsonl", "result.json", *EVALUATION_FILES):
             if (folder / file).exists():

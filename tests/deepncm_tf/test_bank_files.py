@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import read_png
 
-from deepncm_tf import bank_files
+from deepncm_tf import bank_files, projector
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_projector(bank, tmp_path):
     features, labels, _ = bank
     images = np.random.default_rng(1).integers(256, size=(7, 4, 5, 3)).astype("uint8")
     names = ["a", "b\tc", "d\ne", "f"]
-    assert bank_files.write_projector(tmp_path, features, labels, images, names) == 7
+    assert projector.write_projector(tmp_path, features, labels, images, names) == 7
     tensors = np.loadtxt(tmp_path / "tensors.tsv", delimiter="\t")
     np.testing.assert_allclose(tensors, features, rtol=1e-5)
     lines = (tmp_path / "metadata.tsv").read_text().splitlines()
@@ -174,7 +174,7 @@ def test_projector(bank, tmp_path):
 
 
 def test_a_sprite_has_a_largest_size(bank, tmp_path, monkeypatch):
-    monkeypatch.setattr(bank_files, "SPRITE_WIDTH", 10)
+    monkeypatch.setattr(projector, "SPRITE_WIDTH", 10)
     features, labels, _ = bank
     images = np.zeros((7, 5, 5, 3), "uint8")
-    assert bank_files.write_projector(tmp_path, features, labels, images, list("abcd")) == 4
+    assert projector.write_projector(tmp_path, features, labels, images, list("abcd")) == 4

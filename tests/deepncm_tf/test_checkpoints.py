@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from deepncm_tf import runs
+from deepncm_tf import files, runs
 from deepncm_tf.checkpoints import Checkpoints, Progress
 
 
@@ -139,14 +139,14 @@ def test_one_variable_of_another_model(tmp_path, number, value, dtype):
 
 def test_a_write_that_fails_leaves_the_file_before(tmp_path):
     path = tmp_path / "file.json"
-    runs.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
 
     def fail(temporary):
         temporary.write_text("half")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        runs.write_atomically(path, fail)
+        files.write_atomically(path, fail)
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
 

@@ -143,32 +143,3 @@ def test_layout_in_the_readme_is_true():
     assert len(paths) > 8
     for path in paths:
         assert (ROOT / path).exists(), path
-
-
-def test_classifiers_import_only_keras():
-    for path in (ROOT / "deepncm_tf" / "classifiers").glob("*.py"):
-        imported = re.findall(
-            r"^\s*(?:from|import) ([\w]+)", path.read_text(), flags=re.MULTILINE
-        )
-        plain = {"collections", "functools", "math", "warnings"}
-        assert set(imported) <= {"keras", "deepncm_tf", *plain}, path
-        ours = re.findall(r"from deepncm_tf\.?([\w.]*) import ([\w, ]+)", path.read_text())
-        parts = {
-            name.split(".")[0]
-            for package, names in ours
-            for name in ([package] if package else names.split(", "))
-        }
-        allowed = {
-            "arguments",
-            "bank",
-            "centroids",
-            "classifiers",
-            "clustering",
-            "memory",
-            "metrics",
-            "replicas",
-            "shards",
-        }
-        assert parts <= allowed, path
-    for path in (ROOT / "official_resnet").glob("*.py"):
-        assert "deepncm_tf" not in path.read_text(), path

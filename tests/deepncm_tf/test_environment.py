@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from deepncm_tf import cifar_main, environment, flags, runs, training
+from deepncm_tf import cifar_main, environment, files, flags, runs, training
 from experiments import job
 
 ONEDNN = environment.ONEDNN
@@ -80,7 +80,7 @@ def begin(folder, values, stored):
     written["environment"] = {ONEDNN: stored}
     if stored == "older":
         del written["environment"]
-    runs.write_json(folder / "config.json", written)
+    files.write_json(folder / "config.json", written)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from deepncm_tf import runs
+from deepncm_tf import files, runs
 from deepncm_tf.checkpoints import Checkpoints, Progress
 
 
@@ -35,19 +35,19 @@ def written_for_good(name, folder):
 
 
 def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(tmp_path, calls):
-    runs.write_json(tmp_path / "one.json", 1)
+    files.write_json(tmp_path / "one.json", 1)
     assert calls == written_for_good("one.json", tmp_path.name)
 
 
 def test_a_file_that_cannot_be_synced_is_not_renamed(tmp_path, monkeypatch):
-    runs.write_json(tmp_path / "one.json", 1)
+    files.write_json(tmp_path / "one.json", 1)
 
     def fail(descriptor):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
-        runs.write_json(tmp_path / "one.json", 2)
+        files.write_json(tmp_path / "one.json", 2)
     assert (tmp_path / "one.json").read_text() == "1\n"
     assert os.listdir(tmp_path) == ["one.json"]
 

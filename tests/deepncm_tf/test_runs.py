@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from deepncm_tf import flags, runs
+from deepncm_tf import files, flags, runs
 
 
 def folder_of(path, **values):
@@ -209,7 +209,7 @@ def test_a_folder_that_is_moved_during_a_write(tmp_path):
         os.rename(tmp_path / "run", tmp_path / "elsewhere")
 
     with pytest.raises(runs.RunError, match="no longer the folder"), moved.writing():
-        runs.write_atomically(moved.path / "metrics.jsonl", write)
+        files.write_atomically(moved.path / "metrics.jsonl", write)
     moved.close()
 
 
@@ -268,7 +268,7 @@ def test_a_link_that_is_given_another_folder(tmp_path):
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to(tmp_path)
     with folder.writing():
-        runs.write_json(folder.path / "metrics.jsonl", 1)
+        files.write_json(folder.path / "metrics.jsonl", 1)
     folder.close()
     assert (tmp_path / "one" / "metrics.jsonl").exists()
 
@@ -390,10 +390,10 @@ def test_a_read_only_folder(tmp_path, mount):
 
 def test_a_full_disk_keeps_what_was_there(tmp_path, mount):
     path = mount(tmp_path / "disk", "size=1m")
-    runs.write_json(path / "file.json", {"a": 1})
+    files.write_json(path / "file.json", {"a": 1})
 
     with pytest.raises(OSError, match="No space") as error:
-        runs.write_atomically(path / "file.json", lambda p: p.write_bytes(bytes(2**21)))
+        files.write_atomically(path / "file.json", lambda p: p.write_bytes(bytes(2**21)))
     assert error.value.errno == errno.ENOSPC
     assert json.loads((path / "file.json").read_text()) == {"a": 1}
     assert os.listdir(path) == ["file.json"]

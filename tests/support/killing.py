@@ -136,9 +136,9 @@ def patch_evaluation(points):
 
 
 def patch_writes(points):
-    from deepncm_tf import runs
+    from deepncm_tf import files, runs
 
-    write_atomically = runs.write_atomically
+    write_atomically = files.write_atomically
 
     def write_and_strike(path, write):
         path = pathlib.Path(path)
@@ -158,7 +158,7 @@ def patch_writes(points):
         write_atomically(path, write_half)
         return points.strike()
 
-    runs.write_atomically = write_and_strike
+    files.write_atomically = write_and_strike
 
 
 def use_small_network():

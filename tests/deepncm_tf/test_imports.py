@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports run one way, from room to room; those inside functions too."""
+
+import ast
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGE = ROOT / "deepncm_tf"
+# What each room may import, and the modules in it.
+ROOMS = {
+    "utils": ("", "arguments environment files locks versions"),
+    "distribution": ("utils", "replicas"),
+    "numerics": (
+        "utils distribution",
+        "bank centroids clustering labels memory precision shards classifiers.layer_norm "
+        "classifiers.momentum",
+    ),
+    "classifiers": (
+        "utils distribution numerics",
+        "metrics classifiers.__init__ classifiers.class_means classifiers.classifier "
+        "classifiers.decay_mean classifiers.mean_condensation "
+        "classifiers.neighborhood_components classifiers.online_mean classifiers.softmax "
+        "classifiers.sub_centroids",
+    ),
+    "models": (
+        "utils distribution numerics classifiers",
+        "accumulation embedding exact_model explanation finite losses model padding",
+    ),
+    "data": (
+        "utils distribution",
+        "array_files augmentation bank_files datasets image_files pipeline",
+    ),
+    "flags": ("utils data", "flag flags list_flag method_flags run_flags"),
+    "evaluation": ("utils numerics", "evaluation retrieval"),
+    "pages": ("utils", "markup page page_frame pictures projector"),
+    "runs": (
+        "utils distribution numerics classifiers models data flags",
+        "callbacks checkpoints finished_run model_file output_files replaced_runs "
+        "run_config runs signals training",
+    ),
+    "doors": (
+        "utils data flags models evaluation pages runs",
+        "cifar_main command_line discover evaluate explain features gallery report",
+    ),
+    "package": ("utils models", "__init__"),
+}
+ROOM_OF = {module: room for room, (_, text) in ROOMS.items() for module in text.split()}
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def imports(path, outside_functions=False):
+    """Names of all modules that a file imports, with what it takes from them."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if outside_functions else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules_of_ours(path):
+    """Modules of the package that a file imports, as in `FILES`."""
+    for name in imports(path):
+        package, *parts = name.split(".")
+        if package != "deepncm_tf" or not parts:
+            continue
+        names = (".".join(parts), ".".join([*parts, "__init__"]), ".".join(parts[:-1]))
+        names += (".".join([*parts[:-1], "__init__"]),)
+        yield next(name for name in names if name in FILES)
+
+
+def test_every_module_has_its_room():
+    assert set(ROOM_OF) == set(FILES)
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_run_one_way(module):
+    room = ROOM_OF[module]
+    allowed = {room, *ROOMS[room][0].split()}
+    if module != "__init__":
+        allowed.add("package")  # `from deepncm_tf import DeepNCM`
+    for imported in modules_of_ours(FILES[module]):
+        assert ROOM_OF[imported] in allowed, f"{module} ({room}) imports {imported}"
+
+
+def test_the_rooms_have_an_order():
+    """Each room imports rooms above it alone, so that there is no circle."""
+    above = set()
+    for room, (allowed, _) in ROOMS.items():
+        assert set(allowed.split()) <= above, room
+        above.add(room)
+
+
+@pytest.mark.parametrize(
+    "module", sorted(m for m, r in ROOM_OF.items() if r in ("numerics", "classifiers"))
+)
+def test_classifiers_and_their_numerics_import_only_keras(module):
+    ours = {"deepncm_tf", "keras", *sys.stdlib_module_names}
+    if module == "shards":
+        ours.add("numpy")  # noise for banks that no device holds whole
+    found = {name.split(".")[0] for name in imports(FILES[module], outside_functions=True)}
+    assert found <= ours
+
+
+@pytest.mark.parametrize("room", ["utils", "flags", "pages"])
+def test_rooms_without_keras(room):
+    for module in ROOMS[room][1].split():
+        found = {name.split(".")[0] for name in imports(FILES[module], True)}
+        assert not found & {"keras", "tensorflow"}, module
+
+
+def test_the_backbones_know_nothing_of_the_package():
+    for path in (ROOT / "official_resnet").glob("*.py"):
+        assert not any(name.startswith("deepncm_tf") for name in imports(path)), path
