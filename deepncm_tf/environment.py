@@ -7,7 +7,7 @@ import sys
 import warnings
 
 # On x86 processors without AVX-VNNI, TensorFlow leaves oneDNN's kernels out unless told:
-# training convolutions then takes about twice as long.
+# training the ResNet-32 then takes about 1.7 times as long.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 NAMES = (ONEDNN,)  # those that change a result's rounding
 _given = os.environ.get(ONEDNN)  # the user's own setting
@@ -25,7 +25,7 @@ def use_onednn():
     elif not _has_onednn():
         warnings.warn(
             "TensorFlow was imported before deepncm_tf and runs without oneDNN's kernels: "
-            "training on this processor takes about twice as long. Import deepncm_tf "
+            "training on this processor takes about 1.7 times as long. Import deepncm_tf "
             f"first, or set {ONEDNN}=1.",
             stacklevel=3,
         )

@@ -65,7 +65,7 @@ def test_tensorflow_came_first(
         warnings.simplefilter("always")
         environment.use_onednn()
     assert len(caught) == warns
-    assert all("about twice as long" in str(warning.message) for warning in caught)
+    assert all("about 1.7 times as long" in str(warning.message) for warning in caught)
     assert os.environ.get(ONEDNN) == users
 
 
