@@ -263,7 +263,7 @@ def test_bad_arguments(make, received):
 
 @pytest.mark.bad_input
 def test_bad_labels():
-    with pytest.raises(ValueError, match=r"labels of shape \(2, 3\) for features with 2"):
+    with pytest.raises(ValueError, match=r"labels of shape \(2, 3\) and dtype"):
         OnlineMean(4).update(np.ones((2, 5)), np.ones((2, 3)))
 
 
