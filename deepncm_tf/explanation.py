@@ -117,7 +117,7 @@ def anchor(model, x, y=None, images=None, **kwargs):
         )
     index = None
     if y is None:
-        if hasattr(x, "shape") or isinstance(x, (list, tuple)):
+        if hasattr(x, "shape"):
             raise ValueError(
                 "`y`, the labels, must be given with images in an array. Received: y=None"
             )

@@ -134,7 +134,7 @@ def test_bad_arguments(data):
         evaluation.nearest(bank, bank, 60, exclude=np.arange(60))
     with pytest.raises(ValueError, match="`temperature` must be a positive number"):
         evaluation.knn_predict(queries, bank, labels, 1, temperature=0)
-    with pytest.raises(ValueError, match=r"of 60 samples.*Received: bank_labels of shape \(59,"):
+    with pytest.raises(ValueError, match=r"of 60 samples.*Received: bank_labels of .*59,"):
         evaluation.knn_predict(queries, bank, labels[:-1], 1)
     with pytest.raises(ValueError, match="`labels` must be integers from 0 to 1"):
         evaluation.vote([[1.0]], [[2]], 0.1, num_classes=2)
