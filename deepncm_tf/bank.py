@@ -9,12 +9,14 @@ from keras import ops
 
 from deepncm_tf import replicas
 
-CHUNK = 4096  # rows of a large bank whose similarities are alive at once
-WHOLE = 65536  # rows of a bank that is one chunk, whose terms are kept for the gradient
-ALIVE = 2**26  # similarities at once, where the batch has a known size
-FEW_CLASSES = 64  # for which a product with one-hot labels is faster than a segment sum
-LOWEST = -1e30  # below every similarity, and finite, so that differences are
-SMALLEST_SUM = 1e-25  # of exponentials, of which none that matters has vanished
+CHUNK = 4096  # rows of a large bank that are computed together
+WHOLE = (
+    65536  # rows up to which a bank is one chunk; the gradient then uses its terms again
+)
+ALIVE = 2**26  # most similarities held at once, for a batch of known size
+FEW_CLASSES = 64  # up to which a product with one-hot labels is faster than a segment sum
+LOWEST = -1e30  # lower than any similarity; finite, so that differences are finite too
+SMALLEST_SUM = 1e-25  # a larger sum of exponentials has lost no term that matters
 LARGEST_EXPONENT = 60.0
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Freezes a training model at the first step that is not sound, until someone looks.
+"""Keeps a model as it was before its first faulty step, until the error is raised.
 
-A step with labels or sample weights that are none, or with a NaN or an infinity in its
-images, features, loss or gradients, changes neither weights nor state: what it has assigned
-is put back, by a select and not by a branch. So it goes for all steps after it, so that the
-host need not look after each one to find the model as it was.
+A step is faulty if labels or sample weights are wrong, or if images, features, loss or
+gradients have a NaN or an infinity. It changes neither weights nor state: their earlier
+values are selected again, without a branch in the graph. The steps after it change nothing
+either, so that the host can check every few steps and still find the model unchanged.
 """
 
 import keras

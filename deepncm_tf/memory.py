@@ -50,7 +50,8 @@ class FeatureMemory:
         keep = ops.logical_and(keep, last)
         replicas.write_rows(self._features, rows, features, keep)
         replicas.write_rows(self._flags, rows, ops.cast(flags, "int32"), keep)
-        # Modulo twice the size: whether a ring is full is not asked, and nothing overflows.
+        # Modulo twice the size, so that the number never overflows. Only its remainder by
+        # the size matters: the place of the next sample.
         self._written.assign((written + numbers) % (2 * self.size))
 
     def read(self, dtype):

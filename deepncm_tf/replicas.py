@@ -99,10 +99,11 @@ def read_rows(variable, rows):
 
 
 def read_all(variable):
-    """The value of a variable of which `write_rows` writes some rows.
+    """Reads all of a variable of which `write_rows` writes some rows.
 
-    TensorFlow would copy it at each reading after the first such write. Here it is copied
-    at a write instead, and only while what was read is still in use.
+    After such a write, TensorFlow copies the variable each time it is read. This function
+    shares its memory instead: a later write makes a copy, and only if the value that was
+    read is still in use.
 
     Args:
         variable: `keras.Variable`, one of its `components` or tensor.

@@ -13,8 +13,8 @@ from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import unit
 from deepncm_tf.precision import sum_dtype
 
-# The logit, at inference, of a class that has had no sample: finite, so that losses and
-# averages stay finite; lower still where the other logits are as low.
+# Logit of a class without a sample, at inference. It is finite, so that losses and averages
+# are; where the other logits are as low, a still lower one is used.
 UNSEEN_LOGIT = -1e9
 BLOCK = 1024  # rows that float32 adds up one by one
 

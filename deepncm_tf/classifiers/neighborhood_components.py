@@ -203,8 +203,9 @@ class NeighborhoodComponents(Classifier):
     ):
         if index is None:
             raise ValueError(
-                "`index`, the samples' rows in the bank, must be given: as "
-                '{"image": images, "index": index}, where arrays do not do. Received: None'
+                "`index`, the samples' rows in the bank, must be given, as the input "
+                '{"image": images, "index": index}; only `fit` with images in an array '
+                "adds it by itself. Received: index=None"
             )
         if not self.built:
             self.build(tuple(features.shape))
