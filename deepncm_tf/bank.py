@@ -10,9 +10,7 @@ from keras import ops
 from deepncm_tf import replicas
 
 CHUNK = 4096  # rows of a large bank that are computed together
-WHOLE = (
-    65536  # rows up to which a bank is one chunk; the gradient then uses its terms again
-)
+WHOLE = 65536  # rows up to which a bank is one chunk, kept for the gradient
 ALIVE = 2**26  # most similarities held at once, for a batch of known size
 FEW_CLASSES = 64  # up to which a product with one-hot labels is faster than a segment sum
 LOWEST = -1e30  # lower than any similarity; finite, so that differences are finite too

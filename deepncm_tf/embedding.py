@@ -5,6 +5,7 @@ import keras
 
 from deepncm_tf import padding
 from deepncm_tf.clustering import unit
+from deepncm_tf.labels import known_shape
 
 
 class FeatureModel(keras.Model):
@@ -49,3 +50,25 @@ def unpack_inputs(inputs):
             )
         return inputs["image"], inputs.get("index")
     return inputs, None
+
+
+def check_shape(image, wanted):
+    """Raises a `ValueError` unless images have the shape that a model was built for.
+
+    Args:
+        image: Tensor or array of images.
+        wanted: Tuple, the shape with its batch axis; None where a size may vary.
+    """
+    shape = known_shape(image, "x")
+    if len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape[1:], wanted[1:], strict=True)
+    ):
+        return
+    sizes = ", ".join(map(str, ("batch", *wanted[1:])))
+    text = (
+        f"`x` must be images of shape ({sizes}), as the model was built for. "
+        f"Received: shape {shape}"
+    )
+    if len(shape) == len(wanted) - 1:
+        text += "; a single image needs a batch axis in front, x[None]"
+    raise ValueError(text)

@@ -10,7 +10,12 @@ from keras import ops
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import accumulation, classifiers, padding, replicas
 from deepncm_tf.arguments import as_positive_integer
-from deepncm_tf.embedding import FeatureModel, extract_features, unpack_inputs
+from deepncm_tf.embedding import (
+    FeatureModel,
+    check_shape,
+    extract_features,
+    unpack_inputs,
+)
 from deepncm_tf.exact_model import ExactModel
 from deepncm_tf.finite import EVALUATION
 from deepncm_tf.labels import known_shape
@@ -133,7 +138,7 @@ class DeepNCM(ExactModel):
 
     def call(self, inputs, training=False, return_features=False):
         image, index = unpack_inputs(inputs)
-        self._check_shape(image)
+        check_shape(image, self._image_shape)
         features = extract_features(
             self.backbone, self.embedding, self.normalize, image, training
         )
@@ -361,25 +366,11 @@ class DeepNCM(ExactModel):
             config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
 
-    def _check_shape(self, image):
-        shape = known_shape(image, "x")
-        wanted = self._image_shape
-        if len(shape) != len(wanted) or any(
-            a is not None and b is not None and a != b
-            for a, b in zip(shape[1:], wanted[1:], strict=True)
-        ):
-            wanted = ", ".join(map(str, ("batch", *wanted[1:])))
-            text = f"`x` must be images of shape ({wanted}), as the model was built for. "
-            text += f"Received: shape {shape}"
-            if len(shape) == len(self._image_shape) - 1:
-                text += "; a single image needs a batch axis in front, x[None]"
-            raise ValueError(text)
-
     def _check_array(self, x):
         """Checks images in an array before Keras takes a single one for a batch."""
         image = x.get("image") if isinstance(x, dict) else x
         if self.built and hasattr(image, "shape") and not hasattr(x, "cardinality"):
-            self._check_shape(image)
+            check_shape(image, self._image_shape)
 
     def _step_logs(self, x, y, logits, loss, sample_weight):
         # Every replica reports the global loss with its own number of samples.
