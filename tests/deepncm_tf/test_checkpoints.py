@@ -122,7 +122,7 @@ def test_another_model(tmp_path):
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("number", "value", "dtype"),
-    [(0, np.zeros((3, 2)), "float32"), (1, 0, "int64"), (2, np.zeros(4), "float64")],
+    [(0, np.zeros((3, 2)), "float32"), (1, 0, "int64"), (2, np.zeros(4), "float16")],
     ids=["shape", "dtype", "dtype of bfloat16"],
 )
 def test_one_variable_of_another_model(tmp_path, number, value, dtype):
