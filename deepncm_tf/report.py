@@ -8,6 +8,7 @@ import numpy as np
 
 from deepncm_tf import explanation, image_files, page
 from deepncm_tf.datasets import IMAGE_SHAPE
+from deepncm_tf.files import write_atomically, write_json
 from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pictures import contact_sheet
 
@@ -64,11 +65,9 @@ def write(model_dir, output, files=(), num_queries=100, data_dir=None, bank=None
             {"name": name, **one} for name, one in zip(names, explained, strict=True)
         ],
     }
-    files.write_json(folder / "explanations.json", numbers)
-    files.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
-    files.write_atomically(
-        folder / "index.html", lambda path: path.write_text(html, "utf-8")
-    )
+    write_json(folder / "explanations.json", numbers)
+    write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
+    write_atomically(folder / "index.html", lambda path: path.write_text(html, "utf-8"))
     return (
         f"{len(queries)} images explained by {int((exemplars.index >= 0).sum())} "
         f"exemplars: {folder / 'index.html'}, exemplars.png, explanations.json"
