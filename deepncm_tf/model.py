@@ -243,7 +243,8 @@ class DeepNCM(ExactModel):
         Exemplars of an earlier `anchor` are forgotten.
 
         Raises:
-            ValueError: If there are more images in an array than rows in the bank.
+            ValueError: If there are more images in an array than rows in the bank, or an
+                index past it.
             NotFiniteError: As `ExactModel.fit`.
         """
         if self.classifier.needs_index and hasattr(x, "shape"):
@@ -254,6 +255,8 @@ class DeepNCM(ExactModel):
                 )
             x = {"image": x, "index": np.arange(len(x), dtype="int32")}
         self._check_array(x)
+        if self.classifier.needs_index and isinstance(x, dict):
+            self.classifier.check_index(x.get("index", ()))
         self.exemplars = None
         return super().fit(x, *args, **kwargs)
 

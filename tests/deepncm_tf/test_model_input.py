@@ -73,6 +73,9 @@ def test_more_images_than_rows_in_the_bank():
     message = "`bank_size` must be .* Received: bank_size=10 with 20 images"
     with pytest.raises(ValueError, match=message):
         model.fit(images, labels, verbose=0)
+    x = {"image": images[:2], "index": np.array([0, 10])}
+    with pytest.raises(ValueError, match="`index` must be .* Received: an index of 10"):
+        model.fit(x, labels[:2], verbose=0)
 
 
 @pytest.mark.bad_input
