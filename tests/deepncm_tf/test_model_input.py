@@ -74,7 +74,7 @@ def test_more_images_than_rows_in_the_bank():
     with pytest.raises(ValueError, match=message):
         model.fit(images, labels, verbose=0)
     x = {"image": images[:2], "index": np.array([0, 10])}
-    with pytest.raises(ValueError, match="`index` must be .* Received: an index of 10"):
+    with pytest.raises(ValueError, match=r"`index` must be .* Received: an index of 10"):
         model.fit(x, labels[:2], verbose=0)
 
 
