@@ -9,7 +9,7 @@ import pathlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deepncm_tf import runs as run_files
+from deepncm_tf import files
 from experiments import collect
 from experiments.published import pairs, rank_correlations, setting
 
@@ -198,7 +198,7 @@ def save(figure, name, folder):
     for path, metadata in zip(
         paths, ({"Software": None}, {"CreationDate": None}), strict=True
     ):
-        run_files.write_atomically(
+        files.write_atomically(
             path, lambda where, metadata=metadata: figure.savefig(where, metadata=metadata)
         )
     return paths
