@@ -42,7 +42,7 @@ def normalize(labels, num_classes, rank, name="labels"):
         )
     # Compared before it is cast: NaN or a wide integer could become any class.
     if keras.backend.is_float_dtype(dtype):
-        fits = ops.logical_and(ops.floor(labels) == labels, ops.abs(labels) < 2**31)
+        fits = ops.logical_and(ops.floor(labels) == labels, ops.abs(labels) < 2.0**31)
         labels = ops.where(fits, labels, -1)
     elif dtype in ("int64", "uint32", "uint64"):
         fits = labels < 2**31
