@@ -40,12 +40,13 @@ def normalize(labels, num_classes, rank, name="labels"):
             f"or weights of {num_classes} classes, one-hot for example, in the last axis. "
             f"Received: {name} of shape {shape} and dtype {dtype} for {rank} axes"
         )
-    # Compared before it is cast: NaN or a wide integer could become any class.
+    # Compared before it is cast: NaN or a wide integer could become any class. The constants
+    # are floats for floats and within int32 for integers, or JAX would refuse them.
     if keras.backend.is_float_dtype(dtype):
         fits = ops.logical_and(ops.floor(labels) == labels, ops.abs(labels) < 2.0**31)
         labels = ops.where(fits, labels, -1)
     elif dtype in ("int64", "uint32", "uint64"):
-        fits = labels < 2**31
+        fits = labels <= 2**31 - 1
         if dtype == "int64":
             fits = ops.logical_and(fits, labels >= -(2**31))
         return ops.where(fits, ops.cast(labels, "int32"), -1)
