@@ -40,8 +40,8 @@ def normalize(labels, num_classes, rank, name="labels"):
             f"or weights of {num_classes} classes, one-hot for example, in the last axis. "
             f"Received: {name} of shape {shape} and dtype {dtype} for {rank} axes"
         )
-    # Compared before it is cast: NaN or a wide integer could become any class. The constants
-    # are floats for floats and within int32 for integers, or JAX would refuse them.
+    # Compared before it is cast: NaN or a wide integer could become any class. Floats with
+    # floats, and integers with what int32 holds, or JAX would refuse the comparison.
     if keras.backend.is_float_dtype(dtype):
         fits = ops.logical_and(ops.floor(labels) == labels, ops.abs(labels) < 2.0**31)
         labels = ops.where(fits, labels, -1)

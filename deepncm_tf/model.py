@@ -313,11 +313,11 @@ class DeepNCM(ExactModel):
         """Puts each sub-centroid on the nearest training image of its class.
 
         The exemplars are then the attribute `exemplars`, which `save` keeps; see
-        `explanation.anchor` for arguments and what is returned.
+        `anchoring.anchor` for arguments and what is returned.
         """
-        from deepncm_tf import explanation
+        from deepncm_tf import anchoring
 
-        return explanation.anchor(self, x, y, images, **kwargs)
+        return anchoring.anchor(self, x, y, images, **kwargs)
 
     def save_assets(self, folder):
         """Called by `save`: keeps the exemplars."""

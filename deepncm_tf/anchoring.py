@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sub-centroids become training images: the nearest ones of their class."""
+
+import keras
+import numpy as np
+
+from deepncm_tf.embedding import unpack_inputs
+from deepncm_tf.explanation import find_exemplars
+from deepncm_tf.labels import to_class_numbers
+
+
+def anchor(model, x, y=None, images=None, **kwargs):
+    """Puts each sub-centroid of a model on the nearest training image of its class.
+
+    Args:
+        model: A `DeepNCM` whose classifier is a `SubCentroids`.
+        x: Array of images, as for `predict`; or a dataset of (images, labels), where
+            images may be `{"image": images, "index": index}`; an index of -1 is none.
+        y: Labels of images in an array, integers or one-hot, as for `fit`.
+        images: Array to keep the exemplars' pictures from, a picture for each image; by
+            default `x`.
+        **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
+
+    Returns:
+        `Exemplars`: distinct images, with their features and their places in the training
+        set (in the array or the dataset, where it gives no index).
+
+    Raises:
+        ValueError: If the classifier has no sub-centroids, or images and labels do not fit.
+
+    Reference:
+        - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
+          2023, Table 4.
+    """
+    if not hasattr(model.classifier, "anchor"):
+        raise ValueError(
+            "`anchor` needs a classifier with sub-centroids, SubCentroids; for others see "
+            "deepncm_tf.explanation.find_exemplars. Received: classifier="
+            f"{model.classifier!r}"
+        )
+    index = None
+    if y is None:
+        if hasattr(x, "shape"):
+            raise ValueError(
+                "`y`, the labels, must be given with images in an array. Received: y=None"
+            )
+        x, y, index = _collect(x)
+    x = np.asarray(x)
+    y = to_class_numbers(y, "y", len(x), model.classifier.num_classes)
+    images = x if images is None else np.asarray(images)
+    if not len(x) or len(images) != len(x):
+        raise ValueError(
+            "`x` must hold at least one image, and `images` a picture for each of them. "
+            f"Received: {len(x)} images and {len(images)} pictures"
+        )
+    model.exemplars = find_exemplars(
+        model.classifier,
+        model.embed(x, **kwargs),
+        y,
+        images,
+        index,
+    )
+    model.classifier.anchor(model.exemplars)
+    return model.exemplars
+
+
+def _collect(dataset):
+    """Images, labels and index (or None) of a dataset, as arrays."""
+    parts = []
+    for batch in dataset:
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if labels is None:
+            raise ValueError(
+                "`x` must be a dataset of (images, labels), or `y` must be given. "
+                "Received: a dataset without labels"
+            )
+        image, index = unpack_inputs(inputs)
+        parts.append([np.asarray(a) for a in (image, labels, index) if a is not None])
+    if not parts:
+        raise ValueError("`x` must hold at least one image. Received: an empty dataset")
+    images, labels, *index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    known = bool(index) and (index[0] >= 0).all()
+    return images, labels, index[0] if known else None
