@@ -33,4 +33,5 @@ def keras_defaults():
     yield
     keras.config.set_floatx(floatx)
     keras.config.set_dtype_policy(policy)
-    keras.backend.clear_session()
+    # A garbage collection after each test would take longer than most tests.
+    keras.backend.clear_session(free_memory=False)
