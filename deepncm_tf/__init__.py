@@ -10,7 +10,7 @@ import contextlib
 
 import wrapt
 
-from deepncm_tf import environment
+from deepncm_tf.utils import environment
 
 __version__ = "0.1.0"
 __all__ = ["DeepNCM"]

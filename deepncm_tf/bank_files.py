@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import array_files, files
+from deepncm_tf import array_files
+from deepncm_tf.utils import files
 
 PARTS = ("features", "labels", "ids")
 ROWS = 4096  # that are looked at together

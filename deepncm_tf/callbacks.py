@@ -8,7 +8,8 @@ import time
 import keras
 import tensorflow as tf
 
-from deepncm_tf import files, replicas
+from deepncm_tf import replicas
+from deepncm_tf.utils import files
 
 EVALUATIONS = ("val", "test")
 

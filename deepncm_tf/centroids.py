@@ -6,8 +6,8 @@ import math
 import keras
 from keras import ops
 
-from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import cosines, inverse_root, mask_absent, unit
+from deepncm_tf.utils.arguments import as_positive_integer
 
 # Squared lengths below which rounding decides on the direction: of a sum of unit vectors,
 # and of past and new directions together, as a share of what they are at right angles.

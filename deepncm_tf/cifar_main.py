@@ -22,8 +22,9 @@ if __name__ == "__main__":
 from absl import app
 from absl import flags as absl_flags
 
-from deepncm_tf import environment, flags, runs
+from deepncm_tf import flags, runs
 from deepncm_tf.command_line import CommandLine, quiet_tensorflow
+from deepncm_tf.utils import environment
 
 flags.define()
 absl_flags.adopt_module_key_flags(flags)

@@ -7,12 +7,12 @@ import sys
 
 from absl import flags, logging
 
-from deepncm_tf import files
 from deepncm_tf.datasets import DatasetNotFoundError
 from deepncm_tf.flags import FlagError
 from deepncm_tf.run_config import read_config
 from deepncm_tf.runs import RunError
 from deepncm_tf.signals import StoppedError, flush_output
+from deepncm_tf.utils import files
 
 USAGE_STATUS = 2
 

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from keras import ops
 
-from deepncm_tf.arguments import as_positive_integer, check_number
 from deepncm_tf.labels import to_class_numbers
+from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
 GROUP = 16  # columns of which only the largest is sorted at first
 MEMORY_BUDGET = 256 * 2**20  # bytes of similarities alive at once

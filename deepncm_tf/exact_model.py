@@ -5,8 +5,8 @@ import keras
 from keras import ops
 
 from deepncm_tf import labels, replicas
-from deepncm_tf.arguments import as_positive_integer, is_number
 from deepncm_tf.finite import FiniteGuard, LookForFinite
+from deepncm_tf.utils.arguments import as_positive_integer, is_number
 
 
 class ExactModel(keras.Model):

@@ -6,7 +6,8 @@
 writes one page that opens without a network.
 """
 
-from deepncm_tf import files, signals
+from deepncm_tf import signals
+from deepncm_tf.utils import files
 
 if __name__ == "__main__":
     signals.end_program("gallery")  # also while the rest is imported

@@ -9,7 +9,6 @@ from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import accumulation, classifiers, padding, replicas
-from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.embedding import (
     FeatureModel,
     check_shape,
@@ -20,6 +19,7 @@ from deepncm_tf.exact_model import ExactModel
 from deepncm_tf.finite import EVALUATION
 from deepncm_tf.labels import known_shape
 from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
+from deepncm_tf.utils.arguments import as_positive_integer
 
 EXEMPLARS = "exemplars.npz"
 

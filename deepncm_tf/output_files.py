@@ -4,7 +4,7 @@
 import pathlib
 import tempfile
 
-from deepncm_tf import files
+from deepncm_tf.utils import files
 
 
 def check_folder(flag, folder, value=None):

@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 
-from deepncm_tf import files
-from deepncm_tf.locks import FolderLock
+from deepncm_tf.utils import files
+from deepncm_tf.utils.locks import FolderLock
 
 REPLACED = "replaced by --overwrite"
 

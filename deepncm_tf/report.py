@@ -8,9 +8,9 @@ import numpy as np
 
 from deepncm_tf import explanation, image_files, page
 from deepncm_tf.datasets import IMAGE_SHAPE
-from deepncm_tf.files import write_atomically, write_json
 from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pictures import contact_sheet
+from deepncm_tf.utils.files import write_atomically, write_json
 
 
 def write(model_dir, output, files=(), num_queries=100, data_dir=None, bank=None):

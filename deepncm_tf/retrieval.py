@@ -4,8 +4,8 @@
 import numpy as np
 
 from deepncm_tf import evaluation
-from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.labels import to_class_numbers
+from deepncm_tf.utils.arguments import as_positive_integer
 
 
 def retrieval_metrics(features, labels, recall_at=(1, 2, 4, 8), **kwargs):

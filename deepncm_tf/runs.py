@@ -9,9 +9,10 @@ import os
 import pathlib
 import sys
 
-from deepncm_tf import environment, files, flags, replaced_runs
-from deepncm_tf.locks import LOCK, FolderLock, open_file
-from deepncm_tf.versions import versions
+from deepncm_tf import flags, replaced_runs
+from deepncm_tf.utils import environment, files
+from deepncm_tf.utils.locks import LOCK, FolderLock, open_file
+from deepncm_tf.utils.versions import versions
 
 SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")

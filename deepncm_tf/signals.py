@@ -17,7 +17,7 @@ import stat
 import sys
 import threading
 
-from deepncm_tf import files
+from deepncm_tf.utils import files
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -10,7 +10,6 @@ import keras
 from deepncm_tf import (
     classifiers,
     datasets,
-    files,
     flags,
     pipeline,
     replicas,
@@ -23,6 +22,7 @@ from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.classifiers import momentum
 from deepncm_tf.finite import NotFiniteError
 from deepncm_tf.model import DeepNCM
+from deepncm_tf.utils import files
 from official_resnet import cifar_resnet, recipe
 
 JIT_COMPILE = {"auto": "auto", "on": True, "off": False}

@@ -19,7 +19,8 @@ import sys
 if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from deepncm_tf import files, flags, runs
+from deepncm_tf import flags, runs
+from deepncm_tf.utils import files
 
 FIGURES = (
     "final_test_accuracy",

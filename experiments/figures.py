@@ -9,7 +9,7 @@ import pathlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deepncm_tf import files
+from deepncm_tf.utils import files
 from experiments import collect
 from experiments.published import pairs, rank_correlations, setting
 

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-from deepncm_tf import environment, runs
+from deepncm_tf import runs
+from deepncm_tf.utils import environment
 
 TRAIN = ("-m", "deepncm_tf.cifar_main")
 

@@ -9,9 +9,9 @@ from keras.src.backend.common.global_state import get_global_attribute
 
 from deepncm_tf import labels as label_forms
 from deepncm_tf import replicas
-from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.clustering import unit
 from deepncm_tf.precision import sum_dtype
+from deepncm_tf.utils.arguments import as_positive_integer
 
 # Logit of a class without a sample, at inference. It is finite, so that losses and averages
 # are; where the other logits are as low, a still lower one is used.

@@ -4,8 +4,8 @@
 import keras
 from keras import ops
 
-from deepncm_tf.arguments import check_number
 from deepncm_tf.classifiers.class_means import ClassMeans
+from deepncm_tf.utils.arguments import check_number
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")

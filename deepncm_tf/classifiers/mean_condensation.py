@@ -4,8 +4,8 @@
 import keras
 from keras import ops
 
-from deepncm_tf.arguments import as_positive_integer
 from deepncm_tf.classifiers.online_mean import OnlineMean
+from deepncm_tf.utils.arguments import as_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")

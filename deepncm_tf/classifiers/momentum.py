@@ -4,7 +4,7 @@
 import keras
 from keras import ops
 
-from deepncm_tf.arguments import check_number
+from deepncm_tf.utils.arguments import check_number
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 

@@ -3,8 +3,9 @@ import keras
 import numpy as np
 import pytest
 
-from deepncm_tf import files, runs
+from deepncm_tf import runs
 from deepncm_tf.checkpoints import Checkpoints, Progress
+from deepncm_tf.utils import files
 
 
 def variables(value=0.0):

@@ -26,7 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "utils": "arguments environment files locks versions",
     "distribution": "replicas",
     "numerics": "bank centroids clustering labels memory precision shards "
     "classifiers.layer_norm classifiers.momentum",
@@ -36,8 +35,8 @@ OUTSIDE = {
     "data": "array_files augmentation bank_files datasets image_files pipeline",
     "flags": "flag flags list_flag method_flags run_flags",
     "pages": "markup page page_frame pictures projector",
-    "runs": "callbacks checkpoints finished_run model_file output_files replaced_runs "
-    "run_config runs signals training",
+    "runs": "callbacks checkpoints finished_run model_file output_files "
+    "replaced_runs run_config runs signals training",
     "doors": "cifar_main command_line discover evaluate explain features gallery report",
     "package": "__init__",
 }

@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from deepncm_tf import files, flags, runs
+from deepncm_tf import flags, runs
+from deepncm_tf.utils import files
 
 
 def folder_of(path, **values):

@@ -136,7 +136,8 @@ def patch_evaluation(points):
 
 
 def patch_writes(points):
-    from deepncm_tf import files, runs
+    from deepncm_tf import runs
+    from deepncm_tf.utils import files
 
     write_atomically = files.write_atomically
 

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from deepncm_tf import files, runs
+from deepncm_tf import runs
 from deepncm_tf.checkpoints import Checkpoints, Progress
+from deepncm_tf.utils import files
 
 
 @pytest.fixture
