@@ -31,7 +31,8 @@ N, BATCH, EPOCHS, C = 257, 128, 3, 10
 def train(output, method, dtype, strategy_name, num_replicas, permute):
     import keras
 
-    from deepncm_tf import DeepNCM, classifiers, pipeline, replicas
+    from deepncm_tf import DeepNCM, classifiers, pipeline
+    from deepncm_tf.distribution import replicas
     from official_resnet import cifar_resnet, recipe
 
     strategy = replicas.get_strategy(strategy_name, num_replicas)

@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 
 CHUNK = 4096  # rows of a large bank that are computed together
 WHOLE = 65536  # rows up to which a bank is one chunk, kept for the gradient

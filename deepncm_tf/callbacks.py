@@ -8,7 +8,7 @@ import time
 import keras
 import tensorflow as tf
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 from deepncm_tf.utils import files
 
 EVALUATIONS = ("val", "test")

@@ -13,7 +13,8 @@ import sys
 
 import numpy as np
 
-from deepncm_tf import replicas, runs, shards
+from deepncm_tf import runs, shards
+from deepncm_tf.distribution import replicas
 from deepncm_tf.utils import files
 
 KEEP = 2

@@ -10,7 +10,7 @@ either, so that the host can check every few steps and still find the model unch
 import keras
 from keras import ops
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 
 INPUTS = ("labels", "sample weights")
 KINDS = (*INPUTS, "images", "features", "loss", "gradients")

@@ -3,7 +3,7 @@
 
 from keras import ops
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 
 
 class FeatureMemory:

@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
-from deepncm_tf import accumulation, classifiers, padding, replicas
+from deepncm_tf import accumulation, classifiers, padding
+from deepncm_tf.distribution import replicas
 from deepncm_tf.embedding import (
     FeatureModel,
     check_shape,

@@ -12,7 +12,7 @@ import threading
 import keras
 from keras import ops
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 from official_resnet import BatchNormalization
 
 _share = threading.local()  # each replica is traced in its own thread

@@ -8,8 +8,8 @@ from keras import ops
 from keras.src.backend.common.global_state import get_global_attribute
 
 from deepncm_tf import labels as label_forms
-from deepncm_tf import replicas
 from deepncm_tf.clustering import unit
+from deepncm_tf.distribution import replicas
 from deepncm_tf.precision import sum_dtype
 from deepncm_tf.utils.arguments import as_positive_integer
 

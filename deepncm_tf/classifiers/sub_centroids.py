@@ -9,11 +9,12 @@ import warnings
 import keras
 from keras import ops
 
-from deepncm_tf import centroids, clustering, replicas
+from deepncm_tf import centroids, clustering
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
 from deepncm_tf.classifiers.layer_norm import add_norm, layer_norm
 from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
 from deepncm_tf.clustering import inverse_root, unit
+from deepncm_tf.distribution import replicas
 from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
 from deepncm_tf.precision import sum_dtype

@@ -10,7 +10,8 @@ import tensorflow as tf
 from helpers import random_images, small_backbone
 from methods import IDS, TABLE
 
-from deepncm_tf import DeepNCM, replicas
+from deepncm_tf import DeepNCM
+from deepncm_tf.distribution import replicas
 
 C, BATCH, N = 3, 8, 21  # batches of 8, 8 and 5
 

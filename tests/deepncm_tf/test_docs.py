@@ -25,9 +25,9 @@ from deepncm_tf import (
     page,
     pictures,
     pipeline,
-    replicas,
     training,
 )
+from deepncm_tf.distribution import replicas
 from deepncm_tf.losses import LogitCrossEntropy
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 from helpers import random_images, small_backbone
 from methods import IDS, TABLE
 
-from deepncm_tf import DeepNCM, replicas
+from deepncm_tf import DeepNCM
+from deepncm_tf.distribution import replicas
 from deepncm_tf.finite import NotFiniteError
 
 C, BATCH = 3, 8

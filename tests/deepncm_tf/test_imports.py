@@ -26,7 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "distribution": "replicas",
     "numerics": "bank centroids clustering labels memory precision shards "
     "classifiers.layer_norm classifiers.momentum",
     "classifiers": "metrics",

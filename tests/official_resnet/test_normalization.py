@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 from official_resnet import BatchNormalization
 
 SHAPE = (5, 3, 2, 4)

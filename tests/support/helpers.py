@@ -44,7 +44,7 @@ def small_backbone(shape=(4, 4, 3), dim=6, normalize=False):
     """Images to `(batch, dim)` features with few parameters."""
     layers = [keras.Input(shape, name="image")]
     if normalize:
-        from deepncm_tf import replicas
+        from deepncm_tf.distribution import replicas
         from official_resnet import BatchNormalization
 
         layers += [

@@ -9,8 +9,9 @@ import pytest
 from helpers import random_images
 from keras import layers
 
-from deepncm_tf import DeepNCM, replicas
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import OnlineMean
+from deepncm_tf.distribution import replicas
 from official_resnet import BatchNormalization, cifar_resnet
 
 C, BATCH = 3, 8

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from deepncm_tf import replicas
+from deepncm_tf.distribution import replicas
 
-WORKER = pathlib.Path(__file__).parents[1] / "support" / "worker.py"
+WORKER = pathlib.Path(__file__).parents[2] / "support" / "worker.py"
 TIMES = {"seconds", "images_per_second"}
 
 
