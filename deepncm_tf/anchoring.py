@@ -6,7 +6,7 @@ import numpy as np
 
 from deepncm_tf.embedding import unpack_inputs
 from deepncm_tf.explanation import find_exemplars
-from deepncm_tf.labels import to_class_numbers
+from deepncm_tf.numerics.labels import to_class_numbers
 
 
 def anchor(model, x, y=None, images=None, **kwargs):

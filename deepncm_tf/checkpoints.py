@@ -13,8 +13,9 @@ import sys
 
 import numpy as np
 
-from deepncm_tf import runs, shards
+from deepncm_tf import runs
 from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics import shards
 from deepncm_tf.utils import files
 
 KEEP = 2

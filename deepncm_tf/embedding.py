@@ -4,8 +4,8 @@
 import keras
 
 from deepncm_tf import padding
-from deepncm_tf.clustering import unit
-from deepncm_tf.labels import known_shape
+from deepncm_tf.numerics.clustering import unit
+from deepncm_tf.numerics.labels import known_shape
 
 
 class FeatureModel(keras.Model):

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from keras import ops
 
-from deepncm_tf.labels import to_class_numbers
+from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
 GROUP = 16  # columns of which only the largest is sorted at first

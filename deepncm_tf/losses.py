@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-from deepncm_tf import labels
+from deepncm_tf.numerics import labels
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")

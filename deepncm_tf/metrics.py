@@ -4,7 +4,7 @@
 import keras
 from keras import ops
 
-from deepncm_tf.precision import sum_dtype
+from deepncm_tf.numerics.precision import sum_dtype
 
 
 class MetricOfGlobalBatch(keras.metrics.Metric):

@@ -18,8 +18,8 @@ from deepncm_tf.embedding import (
 )
 from deepncm_tf.exact_model import ExactModel
 from deepncm_tf.finite import EVALUATION
-from deepncm_tf.labels import known_shape
 from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
+from deepncm_tf.numerics.labels import known_shape
 from deepncm_tf.utils.arguments import as_positive_integer
 
 EXEMPLARS = "exemplars.npz"

@@ -4,7 +4,7 @@
 import numpy as np
 
 from deepncm_tf import evaluation
-from deepncm_tf.labels import to_class_numbers
+from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer
 
 

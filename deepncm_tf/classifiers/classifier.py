@@ -7,10 +7,10 @@ import keras
 from keras import ops
 from keras.src.backend.common.global_state import get_global_attribute
 
-from deepncm_tf import labels as label_forms
-from deepncm_tf.clustering import unit
 from deepncm_tf.distribution import replicas
-from deepncm_tf.precision import sum_dtype
+from deepncm_tf.numerics import labels as label_forms
+from deepncm_tf.numerics.clustering import unit
+from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.utils.arguments import as_positive_integer
 
 # Logit of a class without a sample, at inference. It is finite, so that losses and averages

@@ -4,12 +4,12 @@
 import keras
 from keras import ops
 
-from deepncm_tf import shards
-from deepncm_tf.bank import class_counts, class_log_sums, nearest_class
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
-from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
-from deepncm_tf.clustering import unit
 from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics import shards
+from deepncm_tf.numerics.bank import class_counts, class_log_sums, nearest_class
+from deepncm_tf.numerics.clustering import unit
+from deepncm_tf.numerics.momentum import as_momentum, current, serialize
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
 UNKNOWN = -1  # label of a bank row that no sample has been written to

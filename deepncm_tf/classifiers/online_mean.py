@@ -5,7 +5,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.classifiers.class_means import ClassMeans
-from deepncm_tf.precision import sum_dtype
+from deepncm_tf.numerics.precision import sum_dtype
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")

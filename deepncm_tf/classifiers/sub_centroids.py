@@ -9,15 +9,15 @@ import warnings
 import keras
 from keras import ops
 
-from deepncm_tf import centroids, clustering
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
-from deepncm_tf.classifiers.layer_norm import add_norm, layer_norm
-from deepncm_tf.classifiers.momentum import as_momentum, current, serialize
-from deepncm_tf.clustering import inverse_root, unit
 from deepncm_tf.distribution import replicas
-from deepncm_tf.memory import FeatureMemory, ranks_in_class
 from deepncm_tf.metrics import DeadSubCentroids, Occupancy
-from deepncm_tf.precision import sum_dtype
+from deepncm_tf.numerics import centroids, clustering
+from deepncm_tf.numerics.clustering import inverse_root, unit
+from deepncm_tf.numerics.layer_norm import add_norm, layer_norm
+from deepncm_tf.numerics.memory import FeatureMemory, ranks_in_class
+from deepncm_tf.numerics.momentum import as_momentum, current, serialize
+from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.utils.arguments import as_positive_integer, check_choice, check_number
 
 INITIALIZERS = ("random", "class", "orthogonal", "samples")

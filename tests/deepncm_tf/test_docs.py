@@ -14,7 +14,6 @@ import pytest
 from deepncm_tf import (
     DeepNCM,
     classifiers,
-    clustering,
     datasets,
     evaluation,
     explanation,
@@ -29,6 +28,7 @@ from deepncm_tf import (
 )
 from deepncm_tf.distribution import replicas
 from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.numerics import clustering
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -26,8 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "numerics": "bank centroids clustering labels memory precision shards "
-    "classifiers.layer_norm classifiers.momentum",
     "classifiers": "metrics",
     "evaluation": "evaluation explanation retrieval",
     "models": "accumulation anchoring embedding exact_model finite losses model padding",

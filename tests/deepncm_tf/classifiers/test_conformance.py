@@ -10,7 +10,7 @@ from methods import IDS, TABLE
 from deepncm_tf import DeepNCM, flags
 from deepncm_tf.classifiers import NAMES, Classifier, Softmax, SubCentroids, get
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT
-from deepncm_tf.precision import sum_dtype
+from deepncm_tf.numerics.precision import sum_dtype
 
 C, D, BATCH = 4, 5, 8
 

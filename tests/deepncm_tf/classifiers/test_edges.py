@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from methods import TABLE
 
-from deepncm_tf import centroids
 from deepncm_tf.classifiers import (
     DecayMean,
     MeanCondensation,
@@ -18,7 +17,8 @@ from deepncm_tf.classifiers import (
     Softmax,
     SubCentroids,
 )
-from deepncm_tf.clustering import Flat
+from deepncm_tf.numerics import centroids
+from deepncm_tf.numerics.clustering import Flat
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 SIZES = (1, 3)  # of C and K

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from helpers import GOLDEN, random_images, small_backbone, to_numpy, value_and_gradient
 
-from deepncm_tf import DeepNCM, bank
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents
 from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.numerics import bank
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="trains on TensorFlow"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers import GOLDEN, to_numpy, value_and_gradient
 
-from deepncm_tf import centroids
 from deepncm_tf.classifiers import SubCentroids
-from deepncm_tf.clustering import Flat
 from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.numerics import centroids
+from deepncm_tf.numerics.clustering import Flat
 
 LONE = (3, 1)  # step and class of a sample that is alone
 

@@ -6,7 +6,7 @@ import math
 import keras
 from keras import ops
 
-from deepncm_tf.clustering import cosines, inverse_root, mask_absent, unit
+from deepncm_tf.numerics.clustering import cosines, inverse_root, mask_absent, unit
 from deepncm_tf.utils.arguments import as_positive_integer
 
 # Squared lengths below which rounding decides on the direction: of a sum of unit vectors,
@@ -20,7 +20,7 @@ def as_sizes(sizes, num_classes):
     if isinstance(sizes, str):
         raise ValueError(
             "`num_sub_centroids` must be an int, or one for each class, for example from "
-            f"deepncm_tf.centroids.sizes_by_count. Received: num_sub_centroids={sizes!r}"
+            f"deepncm_tf.numerics.centroids.sizes_by_count. Received: num_sub_centroids={sizes!r}"
         )
     try:
         sizes = list(sizes)

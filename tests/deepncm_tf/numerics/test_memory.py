@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import to_numpy
 
-from deepncm_tf.memory import FeatureMemory, ranks_in_class
+from deepncm_tf.numerics.memory import FeatureMemory, ranks_in_class
 
 C, D = 3, 2
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepncm_tf.bank import class_log_sums, nearest_class
 from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics.bank import class_log_sums, nearest_class
 
 NOISE_ROWS = 8192  # made at once: the noise for a large bank is large
 

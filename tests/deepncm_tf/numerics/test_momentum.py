@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers import to_numpy
 
-from deepncm_tf.classifiers import NeighborhoodComponents, SubCentroids, momentum
+from deepncm_tf.classifiers import NeighborhoodComponents, SubCentroids
+from deepncm_tf.numerics import momentum
 
 STEPS = keras.optimizers.schedules.PiecewiseConstantDecay([0, 2], [0.0, 0.5, 0.9])
 WANTED = [0.0, 0.5, 0.5, 0.9]  # of the first four updates

@@ -8,8 +8,9 @@ import tensorflow as tf
 from helpers import random_images, small_model
 from methods import IDS, TABLE
 
-from deepncm_tf import evaluation, labels, retrieval
+from deepncm_tf import evaluation, retrieval
 from deepncm_tf.classifiers import OnlineMean, SubCentroids
+from deepncm_tf.numerics import labels
 
 C = 3
 NUMBERS = np.array([0, 2, 1, 1, 0, 2, 2, 0])

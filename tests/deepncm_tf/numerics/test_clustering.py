@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import GOLDEN, to_numpy, value_and_gradient
 
-from deepncm_tf import clustering
-from deepncm_tf.clustering import ByClass, Flat
+from deepncm_tf.numerics import clustering
+from deepncm_tf.numerics.clustering import ByClass, Flat
 
 GOLDEN_SINKHORN = dict(np.load(GOLDEN / "dnc_sinkhorn.npz", allow_pickle=False))
 CASES = [str(name) for name in GOLDEN_SINKHORN["case_names"]]
