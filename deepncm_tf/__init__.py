@@ -7,13 +7,15 @@ TensorFlow, it has TensorFlow use oneDNN's kernels on x86 processors.
 """
 
 import contextlib
+import importlib
 
 import wrapt
 
 from deepncm_tf.utils import environment
 
 __version__ = "0.1.0"
-__all__ = ["DeepNCM"]
+__all__ = ["DeepNCM", "explanation"]
+MODULES = {"explanation": "deepncm_tf.evaluation.explanation"}
 
 environment.use_onednn()
 
@@ -31,6 +33,8 @@ def __getattr__(name):
         from deepncm_tf.model import DeepNCM
 
         return DeepNCM
+    if name in MODULES:
+        return importlib.import_module(MODULES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from deepncm_tf.embedding import unpack_inputs
-from deepncm_tf.explanation import find_exemplars
+from deepncm_tf.evaluation.explanation import find_exemplars
 from deepncm_tf.numerics.labels import to_class_numbers
 
 

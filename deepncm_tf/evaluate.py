@@ -122,8 +122,9 @@ def evaluate(
     import keras
     import numpy as np
 
-    from deepncm_tf import evaluation, retrieval
-    from deepncm_tf.explanation import find_exemplars
+    from deepncm_tf import evaluation
+    from deepncm_tf.evaluation import retrieval
+    from deepncm_tf.evaluation.explanation import find_exemplars
     from deepncm_tf.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)

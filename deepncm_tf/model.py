@@ -327,7 +327,7 @@ class DeepNCM(ExactModel):
 
     def load_assets(self, folder):
         """Called by `load_model`."""
-        from deepncm_tf import explanation
+        from deepncm_tf.evaluation import explanation
 
         path = os.path.join(folder, EXEMPLARS)
         if os.path.exists(path):

@@ -6,8 +6,9 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import explanation, image_files, page
+from deepncm_tf import image_files, page
 from deepncm_tf.datasets import IMAGE_SHAPE
+from deepncm_tf.evaluation import explanation
 from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pictures import contact_sheet
 from deepncm_tf.utils.files import write_atomically, write_json

@@ -4,7 +4,7 @@
 from keras import ops
 
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
-from deepncm_tf.metrics import RelativeMeanDistance
+from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.numerics.precision import sum_dtype
 
 LOWEST_LOGIT = -1e30

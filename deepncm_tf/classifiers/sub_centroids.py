@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
+from deepncm_tf.classifiers.metrics import DeadSubCentroids, Occupancy
 from deepncm_tf.distribution import replicas
-from deepncm_tf.metrics import DeadSubCentroids, Occupancy
 from deepncm_tf.numerics import centroids, clustering
 from deepncm_tf.numerics.clustering import inverse_root, unit
 from deepncm_tf.numerics.layer_norm import add_norm, layer_norm

@@ -20,7 +20,8 @@ def as_sizes(sizes, num_classes):
     if isinstance(sizes, str):
         raise ValueError(
             "`num_sub_centroids` must be an int, or one for each class, for example from "
-            f"deepncm_tf.numerics.centroids.sizes_by_count. Received: num_sub_centroids={sizes!r}"
+            "deepncm_tf.numerics.centroids.sizes_by_count. Received: "
+            f"num_sub_centroids={sizes!r}"
         )
     try:
         sizes = list(sizes)

@@ -16,17 +16,17 @@ from deepncm_tf import (
     classifiers,
     datasets,
     evaluation,
-    explanation,
     flags,
     markup,
-    metrics,
     model,
     page,
     pictures,
     pipeline,
     training,
 )
+from deepncm_tf.classifiers import metrics
 from deepncm_tf.distribution import replicas
+from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering
 from official_resnet import BatchNormalization, cifar_resnet, recipe
@@ -68,7 +68,7 @@ DOCUMENTED = [
 ]
 WITH_EXAMPLES = [
     classifiers,
-    evaluation,
+    neighbors,
     markup,
     metrics,
     model,

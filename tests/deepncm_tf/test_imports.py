@@ -26,8 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "classifiers": "metrics",
-    "evaluation": "evaluation explanation retrieval",
     "models": "accumulation anchoring embedding exact_model finite losses model padding",
     "data": "array_files augmentation bank_files datasets image_files pipeline",
     "flags": "flag flags list_flag method_flags run_flags",

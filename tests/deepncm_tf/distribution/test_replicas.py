@@ -12,8 +12,8 @@ from methods import TABLE
 from deepncm_tf import DeepNCM, pipeline
 from deepncm_tf.checkpoints import Checkpoints, Progress
 from deepncm_tf.classifiers import DecayMean
+from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.distribution import replicas
-from deepncm_tf.metrics import RelativeMeanDistance
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 C = 3

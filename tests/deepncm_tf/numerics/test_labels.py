@@ -8,8 +8,9 @@ import tensorflow as tf
 from helpers import random_images, small_model
 from methods import IDS, TABLE
 
-from deepncm_tf import evaluation, retrieval
+from deepncm_tf import evaluation
 from deepncm_tf.classifiers import OnlineMean, SubCentroids
+from deepncm_tf.evaluation import retrieval
 from deepncm_tf.numerics import labels
 
 C = 3

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from deepncm_tf import evaluation
+from deepncm_tf.evaluation import neighbors
 from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -25,7 +25,7 @@ def retrieval_metrics(features, labels, recall_at=(1, 2, 4, 8), **kwargs):
         features: `(n, d)` array, of unit length for cosine similarity.
         labels: `(n,)` or `(n, 1)` integers, or one-hot.
         recall_at: Tuple of ints k >= 1.
-        **kwargs: `memory_budget` and `progress` of `evaluation.nearest`.
+        **kwargs: `memory_budget` and `progress` of `neighbors.nearest`.
 
     Returns:
         Dictionary of floats.
@@ -51,7 +51,7 @@ def retrieval_metrics(features, labels, recall_at=(1, 2, 4, 8), **kwargs):
         raise ValueError("`labels` must have a class with two images or more.")
     relevant = relevant[queries]
     k = min(max(relevant.max(), *recall_at), len(labels) - 1)
-    _, rows = evaluation.nearest(
+    _, rows = neighbors.nearest(
         np.asarray(features)[queries], features, int(k), exclude=queries, **kwargs
     )
     hits = labels[rows] == labels[queries][:, None]  # (queries, k)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import to_numpy
 
-from deepncm_tf.metrics import DeadSubCentroids, Occupancy, RelativeMeanDistance
+from deepncm_tf.classifiers.metrics import DeadSubCentroids, Occupancy, RelativeMeanDistance
 
 C, D = 4, 3
 

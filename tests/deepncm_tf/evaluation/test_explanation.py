@@ -10,8 +10,9 @@ import pytest
 from helpers import random_images, small_backbone, to_numpy
 from methods import IDS, TABLE
 
-from deepncm_tf import DeepNCM, explanation
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean, OnlineMean, Softmax, SubCentroids
+from deepncm_tf.evaluation import explanation
 
 NAMES = ["cat", "dog", "frog"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deepncm_tf.evaluation import unit_rows
-from deepncm_tf.retrieval import retrieval_metrics
+from deepncm_tf.evaluation.retrieval import retrieval_metrics
 
 
 def loop(features, labels, recall_at):
