@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepncm_tf.classifiers import SubCentroids
-from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.models.losses import LogitCrossEntropy
 
 CASES = {
     "cifar": (10, 4, 512, 128, 12_928),

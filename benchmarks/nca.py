@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from deepncm_tf import evaluation
 from deepncm_tf.classifiers import NeighborhoodComponents
-from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.models.losses import LogitCrossEntropy
 
 # Rows, dimensions, batch, classes.
 CASES = {"cifar": (50_000, 128, 128, 10), "imagenet": (1_281_167, 128, 256, 1000)}

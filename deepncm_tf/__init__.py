@@ -25,12 +25,12 @@ def _register(keras):
     """Imports the classes that saved models are made of, once there is Keras."""
     # A module of this package that is the first to import Keras is not yet whole itself.
     with contextlib.suppress(ImportError):
-        import deepncm_tf.model  # noqa: F401
+        import deepncm_tf.models.deep_ncm  # noqa: F401
 
 
 def __getattr__(name):
     if name == "DeepNCM":
-        from deepncm_tf.model import DeepNCM
+        from deepncm_tf.models.deep_ncm import DeepNCM
 
         return DeepNCM
     if name in MODULES:

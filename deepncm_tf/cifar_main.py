@@ -44,7 +44,8 @@ def main(argv):
     quiet_tensorflow()
     if begun_with is not None:
         environment.use(begun_with)
-    from deepncm_tf import finite, training
+    from deepncm_tf import training
+    from deepncm_tf.models import finite
 
     with command_line.errors(finite.NotFiniteError):
         training.run(config)

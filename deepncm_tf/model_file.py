@@ -11,7 +11,7 @@ import h5py
 import keras
 
 from deepncm_tf import array_files, classifiers, flags, runs
-from deepncm_tf.model import DeepNCM
+from deepncm_tf.models.deep_ncm import DeepNCM
 
 WEIGHTS = "model.weights.h5"
 

@@ -11,8 +11,8 @@ from deepncm_tf import classifiers, datasets, flags, pipeline, run_flags, runs, 
 from deepncm_tf.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.distribution import replicas
-from deepncm_tf.finite import NotFiniteError
-from deepncm_tf.model import DeepNCM
+from deepncm_tf.models.deep_ncm import DeepNCM
+from deepncm_tf.models.finite import NotFiniteError
 from deepncm_tf.numerics import momentum
 from deepncm_tf.utils import files
 from official_resnet import cifar_resnet, recipe

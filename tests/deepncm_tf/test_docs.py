@@ -18,7 +18,6 @@ from deepncm_tf import (
     evaluation,
     flags,
     markup,
-    model,
     page,
     pictures,
     pipeline,
@@ -27,7 +26,8 @@ from deepncm_tf import (
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.distribution import replicas
 from deepncm_tf.evaluation import explanation, neighbors
-from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.models import deep_ncm as model
+from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 

@@ -26,7 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "models": "accumulation anchoring embedding exact_model finite losses model padding",
     "data": "array_files augmentation bank_files datasets image_files pipeline",
     "flags": "flag flags list_flag method_flags run_flags",
     "pages": "markup page page_frame pictures projector",

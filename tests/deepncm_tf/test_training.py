@@ -22,7 +22,7 @@ from deepncm_tf import (
     signals,
     training,
 )
-from deepncm_tf.finite import NotFiniteError
+from deepncm_tf.models.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}
 

@@ -20,7 +20,8 @@ def main():
     import numpy as np
     from absl import app
 
-    from deepncm_tf import DeepNCM, cifar_main, finite, run_flags
+    from deepncm_tf import DeepNCM, cifar_main, run_flags
+    from deepncm_tf.models import finite
     from deepncm_tf.numerics import shards
 
     keras.config.set_floatx("float64")

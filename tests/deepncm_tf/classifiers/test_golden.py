@@ -8,7 +8,7 @@ from helpers import GOLDEN, to_numpy, value_and_gradient
 
 from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
-from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.models.losses import LogitCrossEntropy
 
 NUM_CLASSES = 5
 FIRST_SEEN = 6  # the step that first has a sample of class 4

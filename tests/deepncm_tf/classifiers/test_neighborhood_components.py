@@ -10,7 +10,7 @@ from helpers import GOLDEN, random_images, small_backbone, to_numpy, value_and_g
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents
-from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import bank
 
 tensorflow_only = pytest.mark.skipif(

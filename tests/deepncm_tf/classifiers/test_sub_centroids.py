@@ -9,7 +9,7 @@ import pytest
 from helpers import GOLDEN, to_numpy, value_and_gradient
 
 from deepncm_tf.classifiers import SubCentroids
-from deepncm_tf.losses import LogitCrossEntropy
+from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import centroids
 from deepncm_tf.numerics.clustering import Flat
 

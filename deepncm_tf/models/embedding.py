@@ -3,7 +3,7 @@
 
 import keras
 
-from deepncm_tf import padding
+from deepncm_tf.models import padding
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.labels import known_shape
 

@@ -4,8 +4,8 @@
 import keras
 import numpy as np
 
-from deepncm_tf.embedding import unpack_inputs
 from deepncm_tf.evaluation.explanation import find_exemplars
+from deepncm_tf.models.embedding import unpack_inputs
 from deepncm_tf.numerics.labels import to_class_numbers
 
 

@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from helpers import small_backbone
 
-from deepncm_tf import DeepNCM, exact_model, padding, pipeline
+from deepncm_tf import DeepNCM, pipeline
 from deepncm_tf.classifiers import MeanCondensation
 from deepncm_tf.distribution import replicas
+from deepncm_tf.models import exact_model, padding
 from official_resnet import BatchNormalization
 
 C, BATCH, N = 3, 8, 21

@@ -10,7 +10,7 @@ from methods import IDS, TABLE
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.distribution import replicas
-from deepncm_tf.finite import NotFiniteError
+from deepncm_tf.models.finite import NotFiniteError
 
 C, BATCH = 3, 8
 every_method = pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)

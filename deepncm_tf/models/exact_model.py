@@ -5,7 +5,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
-from deepncm_tf.finite import FiniteGuard, LookForFinite
+from deepncm_tf.models.finite import FiniteGuard, LookForFinite
 from deepncm_tf.numerics import labels
 from deepncm_tf.utils.arguments import as_positive_integer, is_number
 

@@ -8,17 +8,18 @@ import numpy as np
 from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
-from deepncm_tf import accumulation, classifiers, padding
+from deepncm_tf import classifiers
 from deepncm_tf.distribution import replicas
-from deepncm_tf.embedding import (
+from deepncm_tf.models import accumulation, padding
+from deepncm_tf.models.embedding import (
     FeatureModel,
     check_shape,
     extract_features,
     unpack_inputs,
 )
-from deepncm_tf.exact_model import ExactModel
-from deepncm_tf.finite import EVALUATION
-from deepncm_tf.losses import LogitCrossEntropy, expects_probabilities
+from deepncm_tf.models.exact_model import ExactModel
+from deepncm_tf.models.finite import EVALUATION
+from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
 from deepncm_tf.numerics.labels import known_shape
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -316,7 +317,7 @@ class DeepNCM(ExactModel):
         The exemplars are then the attribute `exemplars`, which `save` keeps; see
         `anchoring.anchor` for arguments and what is returned.
         """
-        from deepncm_tf import anchoring
+        from deepncm_tf.models import anchoring
 
         return anchoring.anchor(self, x, y, images, **kwargs)
 
