@@ -13,8 +13,9 @@ import time
 
 import numpy as np
 
-from deepncm_tf import DeepNCM, pipeline
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean
+from deepncm_tf.data import pipeline
 from official_resnet import cifar_resnet, optimizer
 
 BATCH_SIZE = 128

@@ -31,7 +31,8 @@ N, BATCH, EPOCHS, C = 257, 128, 3, 10
 def train(output, method, dtype, strategy_name, num_replicas, permute):
     import keras
 
-    from deepncm_tf import DeepNCM, classifiers, pipeline
+    from deepncm_tf import DeepNCM, classifiers
+    from deepncm_tf.data import pipeline
     from deepncm_tf.distribution import replicas
     from official_resnet import cifar_resnet, recipe
 
@@ -65,7 +66,7 @@ def train(output, method, dtype, strategy_name, num_replicas, permute):
 
 def reverse_batches():
     """Reverses the samples within each batch, which changes nothing but the rounding."""
-    from deepncm_tf import pipeline
+    from deepncm_tf.data import pipeline
 
     slices = pipeline._slices
     pipeline._slices = lambda *args: slices(*args).map(lambda rows: rows[::-1])

@@ -14,8 +14,12 @@ import wrapt
 from deepncm_tf.utils import environment
 
 __version__ = "0.1.0"
-__all__ = ["DeepNCM", "explanation"]
-MODULES = {"explanation": "deepncm_tf.evaluation.explanation"}
+__all__ = ["DeepNCM", "datasets", "explanation", "pipeline"]
+MODULES = {
+    "datasets": "deepncm_tf.data.datasets",
+    "explanation": "deepncm_tf.evaluation.explanation",
+    "pipeline": "deepncm_tf.data.pipeline",
+}
 
 environment.use_onednn()
 

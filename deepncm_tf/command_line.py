@@ -7,7 +7,7 @@ import sys
 
 from absl import flags, logging
 
-from deepncm_tf.datasets import DatasetNotFoundError
+from deepncm_tf.data.datasets import DatasetNotFoundError
 from deepncm_tf.flags import FlagError
 from deepncm_tf.run_config import read_config
 from deepncm_tf.runs import RunError

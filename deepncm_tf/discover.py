@@ -83,7 +83,8 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     """
     import numpy as np
 
-    from deepncm_tf import datasets, evaluation
+    from deepncm_tf import evaluation
+    from deepncm_tf.data import datasets
     from deepncm_tf.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)

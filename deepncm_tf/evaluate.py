@@ -19,8 +19,9 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import bank_files, output_files
+from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.data import bank_files
 from deepncm_tf.flag import positive
 from deepncm_tf.list_flag import define_list
 

@@ -16,8 +16,9 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import bank_files, output_files
+from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
+from deepncm_tf.data import bank_files
 from deepncm_tf.projector import write_projector
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together

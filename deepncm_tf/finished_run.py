@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import bank_files
+from deepncm_tf.data import bank_files
 from deepncm_tf.run_config import read_config
 
 SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
@@ -39,7 +39,8 @@ class FinishedRun:
 
     def __init__(self, model_dir, data_dir=None):
         self.config = read_config(model_dir)
-        from deepncm_tf import datasets, model_file
+        from deepncm_tf import model_file
+        from deepncm_tf.data import datasets
 
         self.path = pathlib.Path(model_dir)
         dataset, label = self.config["dataset"], self.config["label"]
@@ -50,7 +51,7 @@ class FinishedRun:
 
     def embed(self, images):
         """Features of images as they are: `(n, d)` float32."""
-        from deepncm_tf import pipeline
+        from deepncm_tf.data import pipeline
 
         features = self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)
         return features.astype("float32")  # of a run with --dtype=bf16 or fp16, too

@@ -9,7 +9,7 @@ import os
 
 from absl import flags
 
-from deepncm_tf.datasets import DATASETS
+from deepncm_tf.data.datasets import DATASETS
 from deepncm_tf.flag import SCHEDULE, choice
 from deepncm_tf.method_flags import METHOD_FLAGS
 from deepncm_tf.run_flags import RUN_FLAGS

@@ -10,7 +10,8 @@ import zipfile
 import h5py
 import keras
 
-from deepncm_tf import array_files, classifiers, flags, runs
+from deepncm_tf import classifiers, flags, runs
+from deepncm_tf.data import array_files
 from deepncm_tf.models.deep_ncm import DeepNCM
 
 WEIGHTS = "model.weights.h5"

@@ -15,8 +15,6 @@ import read_png
 from small_runs import use_few_digits, use_small_network
 
 from deepncm_tf import (
-    bank_files,
-    datasets,
     discover,
     evaluate,
     explain,
@@ -25,10 +23,10 @@ from deepncm_tf import (
     flags,
     gallery,
     pictures,
-    pipeline,
     runs,
     training,
 )
+from deepncm_tf.data import bank_files, datasets, pipeline
 
 DEFAULTS = {
     explain: {

@@ -14,16 +14,15 @@ import pytest
 from deepncm_tf import (
     DeepNCM,
     classifiers,
-    datasets,
     evaluation,
     flags,
     markup,
     page,
     pictures,
-    pipeline,
     training,
 )
 from deepncm_tf.classifiers import metrics
+from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas
 from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model

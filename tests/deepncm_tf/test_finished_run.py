@@ -15,8 +15,9 @@ import pytest
 from helpers import small_backbone
 from small_runs import use_few_digits
 
-from deepncm_tf import DeepNCM, datasets, finished_run, flags, run_config, runs
+from deepncm_tf import DeepNCM, finished_run, flags, run_config, runs
 from deepncm_tf.classifiers import NAMES, DecayMean
+from deepncm_tf.data import datasets
 
 
 @pytest.fixture(scope="module")

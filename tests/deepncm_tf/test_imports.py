@@ -26,7 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "data": "array_files augmentation bank_files datasets image_files pipeline",
     "flags": "flag flags list_flag method_flags run_flags",
     "pages": "markup page page_frame pictures projector",
     "runs": "callbacks checkpoints finished_run model_file output_files "

@@ -12,16 +12,8 @@ import pytest
 import tensorflow as tf
 from small_runs import use_few_digits, use_small_network
 
-from deepncm_tf import (
-    callbacks,
-    cifar_main,
-    datasets,
-    flags,
-    pipeline,
-    runs,
-    signals,
-    training,
-)
+from deepncm_tf import callbacks, cifar_main, flags, runs, signals, training
+from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.models.finite import NotFiniteError
 
 TIMES = {"seconds", "images_per_second"}

@@ -54,7 +54,8 @@ def load_few(*args, load=None, **kwargs):
 
 
 def main(folder):
-    from deepncm_tf import datasets, flags, pipeline, training
+    from deepncm_tf import flags, training
+    from deepncm_tf.data import datasets, pipeline
 
     load = datasets.load
     datasets.load = lambda *args, **kwargs: load_few(*args, load=load, **kwargs)

@@ -82,7 +82,7 @@ def patch(points):
 
 
 def patch_data(points):
-    from deepncm_tf import datasets
+    from deepncm_tf.data import datasets
 
     load = datasets.load
     sizes = {"train": points.plan.images, "test": TEST_IMAGES}

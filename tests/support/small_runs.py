@@ -3,7 +3,8 @@
 
 from helpers import small_backbone
 
-from deepncm_tf import datasets, training
+from deepncm_tf import training
+from deepncm_tf.data import datasets
 
 
 def use_few_digits(patch):

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from methods import TABLE
 
-from deepncm_tf import DeepNCM, pipeline
+from deepncm_tf import DeepNCM
 from deepncm_tf.checkpoints import Checkpoints, Progress
 from deepncm_tf.classifiers import DecayMean
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
+from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from helpers import GOLDEN
 
-from deepncm_tf import DeepNCM, datasets, flags, pipeline, runs, training
+from deepncm_tf import DeepNCM, flags, runs, training
 from deepncm_tf.classifiers import NAMES
+from deepncm_tf.data import datasets, pipeline
 
 SAVED = GOLDEN / "saved"
 every_method = pytest.mark.parametrize("method", sorted(NAMES))

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from helpers import small_backbone
 
-from deepncm_tf import DeepNCM, pipeline
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import MeanCondensation
+from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models import exact_model, padding
 from official_resnet import BatchNormalization

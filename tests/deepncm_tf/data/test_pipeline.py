@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepncm_tf import pipeline
+from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas
 
 N, BATCH = 21, 8

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from deepncm_tf import datasets
+from deepncm_tf.data import datasets
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepncm_tf import augmentation, pipeline
+from deepncm_tf.data import augmentation, pipeline
 
 NEUTRAL = np.full(augmentation.DRAWS, 0.5, "float32")
 WHOLE = {0: 1 - 1e-7, 1: 0.5}  # all of the area, width equal to height

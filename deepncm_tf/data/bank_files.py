@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import array_files
+from deepncm_tf.data import array_files
 from deepncm_tf.utils import files
 
 PARTS = ("features", "labels", "ids")

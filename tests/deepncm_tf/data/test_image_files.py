@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepncm_tf import image_files
+from deepncm_tf.data import image_files
 
 RGB = np.random.default_rng(0).integers(256, size=(6, 5, 3)).astype("uint8")
 GRAY = RGB[..., 0]
@@ -216,5 +216,5 @@ def test_files_are_found(tmp_path):
 
 
 def test_it_does_without_tensorflow():
-    code = "import sys, deepncm_tf.image_files; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, deepncm_tf.data.image_files; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,7 @@ replicas, each of which gets its slice of the same global batch.
 
 import tensorflow as tf
 
-from deepncm_tf import augmentation as snca
+from deepncm_tf.data import augmentation as snca
 from deepncm_tf.distribution import replicas
 
 PADDING = 4
