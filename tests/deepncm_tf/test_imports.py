@@ -26,7 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "flags": "flag flags list_flag method_flags run_flags",
     "pages": "markup page page_frame pictures projector",
     "runs": "callbacks checkpoints finished_run model_file output_files "
     "replaced_runs run_config runs signals training",

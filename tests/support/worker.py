@@ -20,7 +20,8 @@ def main():
     import numpy as np
     from absl import app
 
-    from deepncm_tf import DeepNCM, cifar_main, run_flags
+    from deepncm_tf import DeepNCM, cifar_main
+    from deepncm_tf.flags import run as run_flags
     from deepncm_tf.models import finite
     from deepncm_tf.numerics import shards
 

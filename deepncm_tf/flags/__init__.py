@@ -10,9 +10,9 @@ import os
 from absl import flags
 
 from deepncm_tf.data.datasets import DATASETS
-from deepncm_tf.flag import SCHEDULE, choice
-from deepncm_tf.method_flags import METHOD_FLAGS
-from deepncm_tf.run_flags import RUN_FLAGS
+from deepncm_tf.flags.flag import SCHEDULE, choice
+from deepncm_tf.flags.methods import METHOD_FLAGS
+from deepncm_tf.flags.run import RUN_FLAGS
 
 METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The flags that belong to one method each."""
 
-from deepncm_tf.flag import (
+from deepncm_tf.flags.flag import (
     SCHEDULE,
     Flag,
     choice,

@@ -4,7 +4,7 @@
 import math
 
 from deepncm_tf.data.datasets import DATASETS
-from deepncm_tf.flag import Flag, choice, integer, positive
+from deepncm_tf.flags.flag import Flag, choice, integer, positive
 
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 RUN_FLAGS = (
