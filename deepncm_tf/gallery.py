@@ -96,8 +96,9 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     """
     import numpy as np
 
-    from deepncm_tf import evaluation, page
+    from deepncm_tf import evaluation
     from deepncm_tf.finished_run import FinishedRun, check_neighbours
+    from deepncm_tf.pages import page
 
     found = {}
     for name, path in zip(model_names(model_dirs), model_dirs, strict=True):

@@ -22,11 +22,11 @@ from deepncm_tf import (
     finished_run,
     flags,
     gallery,
-    pictures,
     runs,
     training,
 )
 from deepncm_tf.data import bank_files, datasets, pipeline
+from deepncm_tf.pages import pictures
 
 DEFAULTS = {
     explain: {

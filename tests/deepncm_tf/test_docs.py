@@ -11,16 +11,7 @@ import shlex
 
 import pytest
 
-from deepncm_tf import (
-    DeepNCM,
-    classifiers,
-    evaluation,
-    flags,
-    markup,
-    page,
-    pictures,
-    training,
-)
+from deepncm_tf import DeepNCM, classifiers, evaluation, flags, training
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas
@@ -28,6 +19,7 @@ from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering
+from deepncm_tf.pages import markup, page, pictures
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 ROOT = pathlib.Path(__file__).parents[2]

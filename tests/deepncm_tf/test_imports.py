@@ -26,7 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "pages": "markup page page_frame pictures projector",
     "runs": "callbacks checkpoints finished_run model_file output_files "
     "replaced_runs run_config runs signals training",
     "doors": "cifar_main command_line discover evaluate explain features gallery report",

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from deepncm_tf import page
+from deepncm_tf.pages import page
 
 PLAIN = ("cat", "dog", "frog", "horse")
 HOSTILE = (

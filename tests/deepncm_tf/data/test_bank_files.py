@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import read_png
 
-from deepncm_tf import projector
 from deepncm_tf.data import bank_files
+from deepncm_tf.pages import projector
 
 
 @pytest.fixture

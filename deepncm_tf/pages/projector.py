@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from deepncm_tf import pictures
+from deepncm_tf.pages import pictures
 from deepncm_tf.utils import files
 
 SPRITE_WIDTH = 8192  # pixels, the largest that the projector takes

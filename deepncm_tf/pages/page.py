@@ -10,8 +10,8 @@ import re
 
 import numpy as np
 
-from deepncm_tf.markup import joined, number, tag
-from deepncm_tf.page_frame import Card, Pictures, badge, facts_list, page, verdict
+from deepncm_tf.pages.markup import joined, number, tag
+from deepncm_tf.pages.page_frame import Card, Pictures, badge, facts_list, page, verdict
 
 CHANGE = "What would have changed the decision"
 QUERY_SIZE, EXEMPLAR_SIZE = 128, 64  # multiples of CIFAR's 32: all pixels alike

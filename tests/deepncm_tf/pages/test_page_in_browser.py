@@ -10,7 +10,7 @@ import pytest
 import read_png
 import sample_pages
 
-from deepncm_tf import page_frame
+from deepncm_tf.pages import page_frame
 
 pytestmark = [
     pytest.mark.slow,

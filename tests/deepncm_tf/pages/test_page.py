@@ -17,9 +17,9 @@ import pytest
 import read_png
 import sample_pages
 
-from deepncm_tf import markup, page, page_frame
+from deepncm_tf.pages import markup, page, page_frame
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 KINDS = ("explanations", "gallery")
 EMPTY = {"meta", "link", "input"}
 
@@ -197,6 +197,10 @@ def test_images_that_are_not_bytes_are_refused():
 def test_style_and_script_are_installed():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    installed = re.split(r"[,\s]+", config["options.package_data"]["deepncm_tf"])
-    files = {p.name for p in (ROOT / "deepncm_tf").iterdir() if p.is_file()}
-    assert {*installed} == {name for name in files if not name.endswith(".py")}
+    installed = {
+        ROOT.joinpath(*package.split("."), name)
+        for package, names in config["options.package_data"].items()
+        for name in re.split(r"[,\s]+", names)
+    }
+    folders = (path for path in (ROOT / "deepncm_tf").rglob("*") if path.is_file())
+    assert installed == {p for p in folders if p.suffix not in (".py", ".pyc")}

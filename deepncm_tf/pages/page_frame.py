@@ -14,8 +14,8 @@ import dataclasses
 import hashlib
 import importlib.resources
 
-from deepncm_tf import pictures
-from deepncm_tf.markup import Html, number, tag
+from deepncm_tf.pages import pictures
+from deepncm_tf.pages.markup import Html, number, tag
 
 SIGNS = {"right": "✓", "wrong": "✗", "unknown": "?"}
 SMOOTH_FROM = 100  # pixels: larger pictures are shown smaller than they are
@@ -208,7 +208,9 @@ def _symbol(name, image):
 
 
 def _resource(name):
-    return Html(importlib.resources.files("deepncm_tf").joinpath(name).read_text("utf-8"))
+    return Html(
+        importlib.resources.files("deepncm_tf.pages").joinpath(name).read_text("utf-8")
+    )
 
 
 def _source(code):
