@@ -21,8 +21,9 @@ from unittest import mock
 import keras
 import numpy as np
 
-from deepncm_tf import flags, training
-from deepncm_tf.checkpoints import Checkpoints, Progress
+from deepncm_tf import flags
+from deepncm_tf.runs import training
+from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 from official_resnet import recipe
 
 CHECKPOINTS = 30

@@ -13,7 +13,7 @@ The same command again goes on after the last epoch that was completed; a finish
 is not repeated.
 """
 
-from deepncm_tf import signals
+from deepncm_tf.utils import signals
 
 if __name__ == "__main__":
     signals.end_program("cifar_main")  # also while the rest is imported
@@ -44,8 +44,8 @@ def main(argv):
     quiet_tensorflow()
     if begun_with is not None:
         environment.use(begun_with)
-    from deepncm_tf import training
     from deepncm_tf.models import finite
+    from deepncm_tf.runs import training
 
     with command_line.errors(finite.NotFiniteError):
         training.run(config)

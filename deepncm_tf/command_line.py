@@ -9,10 +9,10 @@ from absl import flags, logging
 
 from deepncm_tf.data.datasets import DatasetNotFoundError
 from deepncm_tf.flags import FlagError
-from deepncm_tf.run_config import read_config
 from deepncm_tf.runs import RunError
-from deepncm_tf.signals import StoppedError, flush_output
+from deepncm_tf.runs.run_config import read_config
 from deepncm_tf.utils import files
+from deepncm_tf.utils.signals import StoppedError, flush_output
 
 USAGE_STATUS = 2
 

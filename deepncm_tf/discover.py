@@ -9,7 +9,7 @@ training images (induction accuracy), and by how its prototypes agree with the f
 Writes discovery.json into the run's folder.
 """
 
-from deepncm_tf import signals
+from deepncm_tf.utils import signals
 
 if __name__ == "__main__":
     signals.end_program("discover")  # also while the rest is imported
@@ -19,10 +19,10 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
 from deepncm_tf.flags.flag import positive
 from deepncm_tf.flags.list_flag import define_list
+from deepncm_tf.runs import output_files
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
@@ -85,7 +85,7 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
 
     from deepncm_tf import evaluation
     from deepncm_tf.data import datasets
-    from deepncm_tf.finished_run import FinishedRun, check_neighbours
+    from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)
     config = run.config

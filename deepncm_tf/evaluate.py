@@ -9,7 +9,7 @@ nearest training images in their place (anchored). Writes evaluation.json into t
 folder.
 """
 
-from deepncm_tf import signals
+from deepncm_tf.utils import signals
 
 if __name__ == "__main__":
     signals.end_program("evaluate")  # also while the rest is imported
@@ -19,11 +19,11 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags, positive_integers
 from deepncm_tf.data import bank_files
 from deepncm_tf.flags.flag import positive
 from deepncm_tf.flags.list_flag import define_list
+from deepncm_tf.runs import output_files
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
@@ -126,7 +126,7 @@ def evaluate(
     from deepncm_tf import evaluation
     from deepncm_tf.evaluation import retrieval
     from deepncm_tf.evaluation.explanation import find_exemplars
-    from deepncm_tf.finished_run import FinishedRun, check_neighbours
+    from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)
     if split not in run.splits or split == "train":

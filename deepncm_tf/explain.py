@@ -7,7 +7,7 @@ writes a page that opens without a network (index.html), the pictures of all exe
 (exemplars.png) and everything in numbers (explanations.json) into a folder.
 """
 
-from deepncm_tf import signals
+from deepncm_tf.utils import signals
 
 if __name__ == "__main__":
     signals.end_program("explain")  # also while the rest is imported
@@ -17,10 +17,10 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
 from deepncm_tf.data import bank_files, image_files
 from deepncm_tf.flags.list_flag import define_paths
+from deepncm_tf.runs import output_files
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)

@@ -7,7 +7,7 @@ The features are those that the classifier gets, of images as in a test, without
 augmentation.
 """
 
-from deepncm_tf import signals
+from deepncm_tf.utils import signals
 
 if __name__ == "__main__":
     signals.end_program("features")  # also while the rest is imported
@@ -16,10 +16,10 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import output_files
 from deepncm_tf.command_line import CommandLine, define_run_flags
 from deepncm_tf.data import bank_files
 from deepncm_tf.pages.projector import write_projector
+from deepncm_tf.runs import output_files
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
@@ -62,7 +62,7 @@ def write(model_dir, split, output, projector=None, data_dir=None):
     """
     import numpy as np
 
-    from deepncm_tf.finished_run import FinishedRun
+    from deepncm_tf.runs.finished_run import FinishedRun
 
     run = FinishedRun(model_dir, data_dir)
     if split not in run.splits:

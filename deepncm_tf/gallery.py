@@ -6,8 +6,7 @@
 writes one page that opens without a network.
 """
 
-from deepncm_tf import signals
-from deepncm_tf.utils import files
+from deepncm_tf.utils import files, signals
 
 if __name__ == "__main__":
     signals.end_program("gallery")  # also while the rest is imported
@@ -18,10 +17,10 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import output_files
 from deepncm_tf.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.flags.list_flag import define_paths
-from deepncm_tf.run_config import read_config
+from deepncm_tf.runs import output_files
+from deepncm_tf.runs.run_config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_paths("model_dirs", [], "Folders of finished runs on one dataset.", FLAGS)
@@ -97,8 +96,8 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     import numpy as np
 
     from deepncm_tf import evaluation
-    from deepncm_tf.finished_run import FinishedRun, check_neighbours
     from deepncm_tf.pages import page
+    from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
 
     found = {}
     for name, path in zip(model_names(model_dirs), model_dirs, strict=True):

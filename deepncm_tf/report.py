@@ -9,9 +9,9 @@ import numpy as np
 from deepncm_tf.data import image_files
 from deepncm_tf.data.datasets import IMAGE_SHAPE
 from deepncm_tf.evaluation import explanation
-from deepncm_tf.finished_run import FinishedRun
 from deepncm_tf.pages import page
 from deepncm_tf.pages.pictures import contact_sheet
+from deepncm_tf.runs.finished_run import FinishedRun
 from deepncm_tf.utils.files import write_atomically, write_json
 
 

@@ -14,19 +14,10 @@ import pytest
 import read_png
 from small_runs import use_few_digits, use_small_network
 
-from deepncm_tf import (
-    discover,
-    evaluate,
-    explain,
-    features,
-    finished_run,
-    flags,
-    gallery,
-    runs,
-    training,
-)
+from deepncm_tf import discover, evaluate, explain, features, flags, gallery, runs
 from deepncm_tf.data import bank_files, datasets, pipeline
 from deepncm_tf.pages import pictures
+from deepncm_tf.runs import finished_run, training
 
 DEFAULTS = {
     explain: {

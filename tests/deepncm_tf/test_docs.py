@@ -11,7 +11,7 @@ import shlex
 
 import pytest
 
-from deepncm_tf import DeepNCM, classifiers, evaluation, flags, training
+from deepncm_tf import DeepNCM, classifiers, evaluation, flags
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas
@@ -20,6 +20,7 @@ from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering
 from deepncm_tf.pages import markup, page, pictures
+from deepncm_tf.runs import training
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 ROOT = pathlib.Path(__file__).parents[2]

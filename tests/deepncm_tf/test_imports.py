@@ -26,8 +26,6 @@ ROOMS = {
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "runs": "callbacks checkpoints finished_run model_file output_files "
-    "replaced_runs run_config runs signals training",
     "doors": "cifar_main command_line discover evaluate explain features gallery report",
     "package": "__init__",
 }

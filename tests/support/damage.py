@@ -17,8 +17,9 @@ import finished
 import numpy as np
 from helpers import small_backbone
 
-from deepncm_tf import DeepNCM, classifiers, finished_run, flags, runs
+from deepncm_tf import DeepNCM, classifiers, flags, runs
 from deepncm_tf.data import bank_files
+from deepncm_tf.runs import finished_run
 
 VALUES = [None, True, -1, 10**9, 1e400, float("nan"), "", "x", [], {}, [[1]], "9" * 99]
 VALUES += ["\x00", "../..", -0.5]

@@ -54,8 +54,9 @@ def load_few(*args, load=None, **kwargs):
 
 
 def main(folder):
-    from deepncm_tf import flags, training
+    from deepncm_tf import flags
     from deepncm_tf.data import datasets, pipeline
+    from deepncm_tf.runs import training
 
     load = datasets.load
     datasets.load = lambda *args, **kwargs: load_few(*args, load=load, **kwargs)

@@ -100,7 +100,7 @@ def steps_done(points, progress):
 
 def patch_steps(points):
     """A last step is struck before it, or between it and its checkpoint."""
-    from deepncm_tf.callbacks import Record
+    from deepncm_tf.runs.callbacks import Record
 
     def on_train_batch_begin(self, batch, logs=None):
         if points.passes("step"):
@@ -122,7 +122,7 @@ def patch_steps(points):
 
 
 def patch_evaluation(points):
-    from deepncm_tf.callbacks import EpochReport
+    from deepncm_tf.runs.callbacks import EpochReport
 
     evaluate = EpochReport._evaluate
 
@@ -165,7 +165,7 @@ def patch_writes(points):
 def use_small_network():
     from helpers import small_backbone
 
-    from deepncm_tf import training
+    from deepncm_tf.runs import training
 
     training.cifar_resnet = lambda *args, **kwargs: small_backbone(
         (32, 32, 3), normalize=True

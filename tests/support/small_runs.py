@@ -3,8 +3,8 @@
 
 from helpers import small_backbone
 
-from deepncm_tf import training
 from deepncm_tf.data import datasets
+from deepncm_tf.runs import training
 
 
 def use_few_digits(patch):

@@ -10,11 +10,11 @@ import tensorflow as tf
 from methods import TABLE
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.checkpoints import Checkpoints, Progress
 from deepncm_tf.classifiers import DecayMean
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas
+from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 C = 3

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from helpers import GOLDEN
 
-from deepncm_tf import DeepNCM, flags, runs, training
+from deepncm_tf import DeepNCM, flags, runs
 from deepncm_tf.classifiers import NAMES
 from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.runs import training
 
 SAVED = GOLDEN / "saved"
 every_method = pytest.mark.parametrize("method", sorted(NAMES))

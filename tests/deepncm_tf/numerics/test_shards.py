@@ -11,10 +11,10 @@ import tensorflow as tf
 from helpers import random_images, small_backbone
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.checkpoints import Checkpoints, Progress
 from deepncm_tf.classifiers import NeighborhoodComponents
 from deepncm_tf.distribution import replicas
 from deepncm_tf.numerics import shards
+from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 
 C, BATCH, N = 3, 8, 21  # batches of 8, 8 and 5; shares of 11 and 10 rows
 

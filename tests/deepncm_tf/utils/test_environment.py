@@ -10,7 +10,8 @@ import warnings
 
 import pytest
 
-from deepncm_tf import cifar_main, flags, runs, training
+from deepncm_tf import cifar_main, flags, runs
+from deepncm_tf.runs import training
 from deepncm_tf.utils import environment, files
 from experiments import job
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepncm_tf import runs
-from deepncm_tf.checkpoints import Checkpoints, Progress
+from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 from deepncm_tf.utils import files
 
 

@@ -15,9 +15,10 @@ import pytest
 from helpers import small_backbone
 from small_runs import use_few_digits
 
-from deepncm_tf import DeepNCM, finished_run, flags, run_config, runs
+from deepncm_tf import DeepNCM, flags, runs
 from deepncm_tf.classifiers import NAMES, DecayMean
 from deepncm_tf.data import datasets
+from deepncm_tf.runs import finished_run, run_config
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_a_lambda_in_a_run_is_refused(folder):
 @pytest.mark.parametrize("method", NAMES)
 def test_sizes_are_those_of_models(method, tmp_path):
     """A model of any method is not larger than its weights."""
-    from deepncm_tf import model_file
+    from deepncm_tf.runs import model_file
 
     config = flags.resolve({"ncm": method, "dataset": "digits"})
     arguments = flags.classifier_arguments(config) | {"num_classes": 10}

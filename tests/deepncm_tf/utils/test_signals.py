@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from deepncm_tf import signals
+from deepncm_tf.utils import signals
 
 SIGNALS = pytest.mark.parametrize("signum", signals.SIGNALS, ids=lambda s: s.name)
 COMPUTE = (
@@ -205,7 +205,7 @@ def test_every_command_line_while_it_imports(tmp_path, program):
     (tmp_path / "absl" / "__init__.py").write_text(
         "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
     )
-    repository = pathlib.Path(signals.__file__).parents[1]
+    repository = pathlib.Path(signals.__file__).parents[2]
     process = subprocess.run(
         [sys.executable, "-m", f"deepncm_tf.{program}"],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{repository}"},

@@ -7,15 +7,16 @@ import time
 
 import keras
 
-from deepncm_tf import classifiers, flags, runs, signals
-from deepncm_tf.callbacks import EpochReport, Record, StopAfter
-from deepncm_tf.checkpoints import Checkpoints
+from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.finite import NotFiniteError
 from deepncm_tf.numerics import momentum
+from deepncm_tf.utils import signals
+from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
+from deepncm_tf.runs.checkpoints import Checkpoints
 from deepncm_tf.utils import files
 from official_resnet import cifar_resnet, recipe
 

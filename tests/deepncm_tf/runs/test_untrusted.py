@@ -10,8 +10,8 @@ import pytest
 from helpers import small_backbone
 
 from deepncm_tf import DeepNCM, runs
-from deepncm_tf.checkpoints import Checkpoints
 from deepncm_tf.classifiers import OnlineMean
+from deepncm_tf.runs.checkpoints import Checkpoints
 
 
 @pytest.mark.bad_input

@@ -9,7 +9,8 @@ import os
 import pathlib
 import sys
 
-from deepncm_tf import flags, replaced_runs
+from deepncm_tf import flags
+from deepncm_tf.runs import replaced_runs
 from deepncm_tf.utils import environment, files
 from deepncm_tf.utils.locks import LOCK, FolderLock, open_file
 from deepncm_tf.utils.versions import versions

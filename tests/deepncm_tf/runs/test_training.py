@@ -12,9 +12,11 @@ import pytest
 import tensorflow as tf
 from small_runs import use_few_digits, use_small_network
 
-from deepncm_tf import callbacks, cifar_main, flags, runs, signals, training
+from deepncm_tf import cifar_main, flags, runs
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.models.finite import NotFiniteError
+from deepncm_tf.runs import callbacks, training
+from deepncm_tf.utils import signals
 
 TIMES = {"seconds", "images_per_second"}
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from deepncm_tf.data import bank_files
-from deepncm_tf.run_config import read_config
+from deepncm_tf.runs.run_config import read_config
 
 SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
 
@@ -39,8 +39,8 @@ class FinishedRun:
 
     def __init__(self, model_dir, data_dir=None):
         self.config = read_config(model_dir)
-        from deepncm_tf import model_file
         from deepncm_tf.data import datasets
+        from deepncm_tf.runs import model_file
 
         self.path = pathlib.Path(model_dir)
         dataset, label = self.config["dataset"], self.config["label"]
