@@ -23,7 +23,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from deepncm_tf import flags, runs
-from deepncm_tf.command_line import CommandLine, quiet_tensorflow
+from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
 from deepncm_tf.utils import environment
 
 flags.define()

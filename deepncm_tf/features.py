@@ -16,10 +16,10 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf.command_line import CommandLine, define_run_flags
 from deepncm_tf.data import bank_files
 from deepncm_tf.pages.projector import write_projector
 from deepncm_tf.runs import output_files
+from deepncm_tf.runs.command_line import CommandLine, define_run_flags
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)

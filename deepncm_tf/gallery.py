@@ -17,9 +17,9 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.runs import output_files
+from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.runs.run_config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together

@@ -24,7 +24,7 @@ START = """
     signals.end_program("program")
 """
 STEPS = """
-    from deepncm_tf.command_line import CommandLine
+    from deepncm_tf.runs.command_line import CommandLine
     with CommandLine("program", "").errors(), signals.Signals().handled() as stop:
         print("ready", flush=True)
         while True:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from deepncm_tf import discover, evaluate
-from deepncm_tf.command_line import positive_integers
+from deepncm_tf.runs.command_line import positive_integers
 
 LONG = "9" * 5000  # more digits than `int` reads
 
