@@ -7,18 +7,21 @@ writes a page that opens without a network (index.html), the pictures of all exe
 (exemplars.png) and everything in numbers (explanations.json) into a folder.
 """
 
-from deepncm_tf.utils import signals
+from deepncm_tf.utils import files, signals
 
 if __name__ == "__main__":
     signals.end_program("explain")  # also while the rest is imported
 
+import dataclasses
 import pathlib
 import sys
 
+import numpy as np
 from absl import flags as absl_flags
 
-from deepncm_tf.data import bank_files, image_files
+from deepncm_tf.data import bank_files, datasets, image_files
 from deepncm_tf.flags.list_flag import define_paths
+from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import CommandLine, define_run_flags
 
@@ -52,16 +55,14 @@ command_line = CommandLine("explain", __doc__, FLAGS)
 def main(argv):
     command_line.finished_run(argv, FLAGS)
     with command_line.errors():
-        files = image_files.find(FLAGS.images)
+        image_paths = image_files.find(FLAGS.images)
         check_output(FLAGS.output)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
-        from deepncm_tf import report
-
-        written = report.write(
+        written = write(
             FLAGS.model_dir,
             FLAGS.output,
-            files,
+            image_paths,
             FLAGS.num_queries,
             FLAGS.data_dir,
             FLAGS.bank,
@@ -82,6 +83,146 @@ def check_output(path):
             f"holds other files, such as {min(others)}. Received: --output={path}"
         )
     output_files.check_folder("output", folder)
+
+
+def write(model_dir, output, image_paths=(), num_queries=100, data_dir=None, bank=None):
+    """Explains images and writes the report.
+
+    Args:
+        model_dir: Path of a finished run's folder.
+        output: Path of the folder to write to.
+        image_paths: Paths of image files; without any, the first test images.
+        num_queries: Int, how many of those.
+        data_dir: Folder of TFDS datasets, or None.
+        bank: Path of a bank file, among whose images exemplars are looked for; None for
+            those that the model has, or else all training images.
+
+    Returns:
+        A sentence that says what was written.
+    """
+    from deepncm_tf import explanation
+    from deepncm_tf.runs.finished_run import FinishedRun
+
+    run = FinishedRun(model_dir, data_dir)
+    classifier = run.model.classifier
+    if image_paths:
+        size = datasets.IMAGE_SHAPE[:2]
+        queried = np.stack([image_files.read(path, size) for path in image_paths])
+        truth = None
+        names = [path.name for path in image_paths]
+    else:
+        queried, truth = (part[:num_queries] for part in run.splits["test"])
+        names = [f"test image {i}" for i in range(len(queried))]
+    features = run.embed(queried)
+    exemplars = _exemplars(run, bank, features.shape[1])
+    explained = explanation.explain(classifier, exemplars, features, run.class_names, truth)
+    facts = _facts(run, exemplars)
+
+    folder = pathlib.Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    queries = [
+        _query(picture, name, one, exemplars)
+        for picture, name, one in zip(queried, names, explained, strict=True)
+    ]
+    html = page.explanations_page("What the model predicts, and why", facts, queries)
+    sheet = pictures.contact_sheet(
+        [
+            [image if i >= 0 else None for image, i in zip(images, row, strict=True)]
+            for images, row in zip(exemplars.images, exemplars.index, strict=True)
+        ]
+    )
+    numbers = {
+        "facts": facts,
+        "exemplars": {
+            name: [int(i) for i in row if i >= 0]
+            for name, row in zip(run.class_names, exemplars.index, strict=True)
+        },
+        "queries": [
+            {"name": name, **one} for name, one in zip(names, explained, strict=True)
+        ],
+    }
+    files.write_json(folder / "explanations.json", numbers)
+    files.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
+    files.write_atomically(
+        folder / "index.html", lambda path: path.write_text(html, "utf-8")
+    )
+    return (
+        f"{len(queries)} images explained by {int((exemplars.index >= 0).sum())} "
+        f"exemplars: {folder / 'index.html'}, exemplars.png, explanations.json"
+    )
+
+
+def _exemplars(run, bank, dimensions):
+    """Exemplars with pictures as the datasets have images."""
+    from deepncm_tf import explanation
+
+    images, labels = run.splits["train"]
+    found = run.model.exemplars
+    if bank is not None:
+        rows, labels, ids = run.read_bank(bank, dimensions)
+        return explanation.find_exemplars(
+            run.model.classifier, rows, labels, images[ids], ids
+        )
+    if found is None:
+        return explanation.find_exemplars(
+            run.model.classifier, run.embed(images), labels, images
+        )
+    if found.images.dtype == "uint8":
+        return found
+    # The model was anchored on standardized images; their pictures are looked up.
+    there = found.index >= 0
+    index, wanted = found.index[there], found.labels[there]
+    if index.max() >= len(images) or (labels[index] != wanted).any():
+        raise ValueError(
+            "--model_dir must be of a model that was anchored on the run's training images "
+            "in their order, or give `anchor` uint8 pictures of others as `images`. "
+            "Received: exemplars with other places or labels"
+        )
+    return dataclasses.replace(found, images=images[np.maximum(found.index, 0)])
+
+
+def _facts(run, exemplars):
+    """What the page says at its top; the accuracies are of the whole test set."""
+    from deepncm_tf import explanation
+
+    images, labels = run.splits["test"]
+    features = run.embed(images)
+    predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
+    near = explanation.compare(run.model.classifier, features, exemplars)
+    return {
+        "Run": run.path.resolve().name,
+        "Dataset": run.config["dataset"],
+        "Method": run.config["ncm"],
+        "Test accuracy": round(float((predicted == labels).mean()), 4),
+        "By the nearest exemplar": round(
+            float((near.max(axis=-1).argmax(axis=-1) == labels).mean()), 4
+        ),
+        "Training images": len(run.splits["train"][1]),
+    }
+
+
+def _query(picture, name, found, exemplars):
+    place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
+    evidence = [
+        page.ClassEvidence(
+            one["class"],
+            one["logit"],
+            [
+                page.Exemplar(
+                    exemplars.images[place[near["index"]]],
+                    near["index"],
+                    one["class"],
+                    near["similarity"],
+                )
+                for near in one["exemplars"]
+            ],
+        )
+        for one in found["classes"]
+    ]
+    label, predicted = found["label"], found["predicted"]
+    return page.Explained(
+        picture, name, label, predicted, evidence, found["rule"], found["change"]
+    )
 
 
 if __name__ == "__main__":
