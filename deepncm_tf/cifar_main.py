@@ -35,7 +35,7 @@ parse = command_line.parse
 
 def main(argv):
     command_line.refuse_arguments(argv)
-    with command_line.errors(flags.FlagError):
+    with command_line.errors(expected=()):
         config = flags.resolve(flags.given(absl_flags.FLAGS))
         folder = runs.RunFolder(config)
         folder.check()
@@ -44,10 +44,9 @@ def main(argv):
     quiet_tensorflow()
     if begun_with is not None:
         environment.use(begun_with)
-    from deepncm_tf.models import finite
     from deepncm_tf.runs import training
 
-    with command_line.errors(finite.NotFiniteError):
+    with command_line.errors(expected=()):
         training.run(config)
 
 

@@ -20,7 +20,7 @@ from absl import flags as absl_flags
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
-from deepncm_tf.runs.run_config import read_config
+from deepncm_tf.runs.config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_paths("model_dirs", [], "Folders of finished runs on one dataset.", FLAGS)

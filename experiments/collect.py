@@ -20,6 +20,7 @@ if __package__ in (None, ""):  # run as a file
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from deepncm_tf import flags, runs
+from deepncm_tf.runs.config import read_stored
 from deepncm_tf.utils import files
 
 FIGURES = (
@@ -66,7 +67,7 @@ def read_run(folder):
     """Reads the folder of a finished run.
 
     Returns:
-        Dictionary: `flags` and `versions` of its config, and its `environment` or None;
+        Dictionary: `flags`, `versions` and `environment` of its config;
         `metrics` (a list with a dictionary per epoch), `evaluation` (of `evaluation.json`
         and `discovery.json`, where they are), and what is in `result.json`.
 
@@ -75,13 +76,10 @@ def read_run(folder):
     """
     folder = pathlib.Path(folder)
     result = json.loads((folder / "result.json").read_text())
-    config = json.loads((folder / "config.json").read_text())
     return {
         **result,
+        **read_stored(folder),
         "folder": str(folder),
-        "flags": dict(config["flags"]),
-        "versions": dict(config["versions"]),
-        "environment": config.get("environment"),
         "metrics": read_metrics(folder),
         "evaluation": _read_evaluation(folder),
     }
@@ -288,7 +286,7 @@ def keep(results, destination):
     for result, name in zip(results, names, strict=True):
         config = {"flags": {**result["flags"], "model_dir": name}}
         config["versions"] = result["versions"]
-        if result["environment"] is not None:
+        if result["environment"]:
             config["environment"] = result["environment"]
         (destination / name).mkdir(parents=True, exist_ok=True)
         files.write_json(destination / name / "config.json", config)

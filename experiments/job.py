@@ -6,7 +6,6 @@
 Flags without a value are left out; the process becomes that of `cifar_main`.
 """
 
-import fcntl
 import os
 import pathlib
 import subprocess
@@ -14,7 +13,7 @@ import sys
 import tempfile
 
 from deepncm_tf import runs
-from deepncm_tf.utils import environment
+from deepncm_tf.utils import environment, locks
 
 TRAIN = ("-m", "deepncm_tf.cifar_main")
 
@@ -84,9 +83,7 @@ def claim_gpu(gpu):
     lock = os.open(
         pathlib.Path(tempfile.gettempdir()) / name, os.O_RDWR | os.O_CREAT, 0o600
     )
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locks.try_lock(lock):
         os.close(lock)
         return False
     os.set_inheritable(lock, True)  # held by the program that this process becomes
@@ -98,12 +95,10 @@ def wait_for(folder):
     if not (folder / runs.LOCK).exists():
         return
     with (folder / runs.LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.try_lock(lock):
             lock.seek(0)
             print(f"{folder} is in use by {lock.read().strip()}; waits for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            locks.wait_for_lock(lock)
 
 
 if __name__ == "__main__":

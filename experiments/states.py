@@ -3,12 +3,11 @@
 
 import contextlib
 import dataclasses
-import fcntl
-import json
 import pathlib
 import re
 
 from deepncm_tf import flags, runs
+from deepncm_tf.utils import locks
 from experiments import collect
 from experiments.grid import Row
 
@@ -61,8 +60,7 @@ def find(rows, runs_dir, finished, exit_values):
 
 def _is_done(folder, row):
     try:
-        collect.read_run(folder)
-        stored = json.loads((folder / "config.json").read_text())["flags"]
+        stored = collect.read_run(folder)["flags"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return runs.flags_identity(stored) == flags.identity(row.config)
@@ -70,10 +68,7 @@ def _is_done(folder, row):
 
 def _is_running(folder):
     with contextlib.suppress(OSError), (folder / runs.LOCK).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+        return not locks.try_lock(lock, shared=True)
     return False
 
 

@@ -9,12 +9,14 @@ import urllib.request
 
 import numpy as np
 
+from deepncm_tf.utils.errors import UserError
+
 IMAGE_SHAPE = (32, 32, 3)
 # TFDS retries an unreachable source for minutes; one look-up tells the same at once.
 CIFAR_SOURCE = "www.cs.toronto.edu"
 
 
-class DatasetNotFoundError(RuntimeError):
+class DatasetNotFoundError(UserError):
     """The dataset is neither on disk nor within reach."""
 
 

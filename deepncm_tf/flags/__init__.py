@@ -13,6 +13,7 @@ from deepncm_tf.data.datasets import DATASETS
 from deepncm_tf.flags.flag import SCHEDULE, choice
 from deepncm_tf.flags.methods import METHOD_FLAGS
 from deepncm_tf.flags.run import RUN_FLAGS
+from deepncm_tf.utils.errors import UserError
 
 METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")
@@ -25,8 +26,10 @@ FLAGS = (
 TABLE = {flag.name: flag for flag in FLAGS}
 
 
-class FlagError(ValueError):
+class FlagError(UserError, ValueError):
     """A flag has a value, or there is a combination of flags, that cannot be run."""
+
+    status = 2  # that of wrong usage
 
 
 def define():

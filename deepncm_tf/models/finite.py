@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.utils.errors import UserError
 
 INPUTS = ("labels", "sample weights")
 KINDS = (*INPUTS, "images", "features", "loss", "gradients")
@@ -18,7 +19,7 @@ EVALUATION = -1  # in place of a step
 STEPS_BETWEEN_LOOKS = 20  # each look waits for the device
 
 
-class NotFiniteError(RuntimeError):
+class NotFiniteError(UserError):
     """Training met a NaN or an infinity.
 
     The attribute `step` is the step that did, counted from 1.

@@ -7,12 +7,10 @@ import sys
 
 from absl import flags, logging
 
-from deepncm_tf.data.datasets import DatasetNotFoundError
-from deepncm_tf.flags import FlagError
-from deepncm_tf.runs import RunError
-from deepncm_tf.runs.run_config import read_config
+from deepncm_tf.runs.config import read_config
 from deepncm_tf.utils import files
-from deepncm_tf.utils.signals import StoppedError, flush_output
+from deepncm_tf.utils.errors import UserError
+from deepncm_tf.utils.signals import flush_output
 
 USAGE_STATUS = 2
 
@@ -49,23 +47,19 @@ class CommandLine:
         return self.flag_values.get_help()
 
     @contextlib.contextmanager
-    def errors(self, *expected):
+    def errors(self, expected=(ValueError,)):
         """Ends the program in one line for what stands in the way of it.
 
         Args:
-            *expected: Exceptions, besides those of the folder, the dataset and the system;
-                by default ValueError.
+            expected: Exceptions, besides `UserError` and those of the system.
         """
-        kinds = (RunError, DatasetNotFoundError, *(expected or (ValueError,)))
         try:
             yield
-        except StoppedError as stopped:
-            self.fail(stopped, stopped.status)
-        except FlagError as error:
-            self.fail(error, USAGE_STATUS)
+        except UserError as error:
+            self.fail(error, error.status)
         except OSError as error:
             self.fail(files.describe(error))
-        except kinds as error:
+        except expected as error:
             self.fail(error)
 
     def finished_run(self, argv, flag_values):

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from deepncm_tf.data import bank_files
-from deepncm_tf.runs.run_config import read_config
+from deepncm_tf.runs.config import read_config
 
 SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
 

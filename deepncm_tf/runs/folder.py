@@ -9,9 +9,10 @@ import os
 import pathlib
 import sys
 
-from deepncm_tf import flags
 from deepncm_tf.runs import replaced_runs
+from deepncm_tf.runs.config import flags_identity, parse_stored
 from deepncm_tf.utils import environment, files
+from deepncm_tf.utils.errors import RunError
 from deepncm_tf.utils.locks import LOCK, FolderLock, open_file
 from deepncm_tf.utils.versions import versions
 
@@ -20,10 +21,6 @@ SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
 RUN_FILES |= {"discovery.json", "evaluation.json"}  # written afterwards
 LENGTH = {"train_epochs", "max_train_steps"}  # flags
-
-
-class RunError(RuntimeError):
-    """The folder cannot be used for this run."""
 
 
 class RunFolder:
@@ -203,11 +200,10 @@ class RunFolder:
 
     def _stored(self):
         try:
-            stored = {"environment": {}, **json.loads(self._read("config.json"))}
-            return {n: {**stored[n]} for n in ("flags", "versions", "environment")}
+            return parse_stored(self._read("config.json"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except ValueError as error:
             raise RunError(
                 f"{self.path / 'config.json'} is damaged, or not that of a run ({error}). "
                 "Move the folder away, or give --overwrite to start anew in a run's folder."
@@ -298,17 +294,3 @@ def _system_errors(path):
             f"--model_dir must be a folder that can be written ({files.describe(error)}). "
             f"Received: --model_dir={path}"
         ) from error
-
-
-def flags_identity(config):
-    """`flags.identity` of a config that another version may have written.
-
-    A flag that the other version did not have counts as what it did then.
-    """
-    defaults = {
-        flag.name: flag.default if flag.before is None else flag.before
-        for flag in flags.FLAGS
-        if flag.method in ("", config.get("ncm")) and not flag.from_dataset
-    }
-    known = {name: value for name, value in config.items() if name in flags.TABLE}
-    return flags.identity({**defaults, **known})

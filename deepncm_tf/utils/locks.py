@@ -28,6 +28,28 @@ def open_file(path, flags):
     return descriptor
 
 
+def try_lock(file, shared=False):
+    """Locks an open file for this process, unless another process holds it.
+
+    Args:
+        file: A file or its descriptor; the lock is given back when it is closed.
+        shared: Bool, whether other processes may hold the lock too, shared.
+
+    Returns:
+        Bool, whether the lock was taken.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_for_lock(file):
+    """Locks an open file for this process, once no other process holds it."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
 class FolderLock:
     """A lock on a folder: an flock on the file `lock` in it, whose text says who holds it.
 
@@ -57,16 +79,13 @@ class FolderLock:
         flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         descriptor = open_file(self.path, flags)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _read(descriptor)
-            os.close(descriptor)
-            return holder or "another process"
-        except OSError:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        return None
+            if not try_lock(descriptor):
+                return _read(descriptor) or "another process"
+            self._descriptor = descriptor
+            return None
+        finally:
+            if self._descriptor is None:
+                os.close(descriptor)
 
     @property
     def held(self):

@@ -18,6 +18,7 @@ import sys
 import threading
 
 from deepncm_tf.utils import files
+from deepncm_tf.utils.errors import UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,7 +26,7 @@ _program = None  # name of the command line, where `end_program` was called
 _handling = None  # the `Signals` that handles signals now
 
 
-class StoppedError(RuntimeError):
+class StoppedError(UserError):
     """The run was stopped by a signal."""
 
     def __init__(self, signum):

@@ -3,6 +3,7 @@
 
 import errno
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -378,7 +379,7 @@ def disk_full(*args, **kwargs):
 def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, module, name):
     _, folder = finished
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(runs.os, "replace", disk_full)
+        monkeypatch.setattr(os, "replace", disk_full)
         with pytest.raises(SystemExit) as ended:
             run(patch, module, model_dir=str(folder), k=["1"])
     assert ended.value.code == 1

@@ -3,6 +3,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -157,7 +158,7 @@ def test_a_table_that_could_not_be_written_leaves_the_old_one(folder, monkeypatc
     def replace(source, target):
         raise KeyboardInterrupt  # as a signal, at the worst time
 
-    monkeypatch.setattr(runs.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
         collect.write(results, out)
     assert {path: path.read_text() for path in out.iterdir()} == old

@@ -18,7 +18,8 @@ from small_runs import use_few_digits
 from deepncm_tf import DeepNCM, flags, runs
 from deepncm_tf.classifiers import NAMES, DecayMean
 from deepncm_tf.data import datasets
-from deepncm_tf.runs import finished_run, run_config
+from deepncm_tf.runs import config as run_config
+from deepncm_tf.runs import finished_run
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags of a finished run, as its config.json has them, checked."""
+"""What config.json says of a run: its flags, and what it was begun with."""
 
 import json
 import pathlib
 
-from deepncm_tf import flags, runs
+from deepncm_tf import flags
+from deepncm_tf.utils.errors import RunError
 
 NEEDED = ("ncm", "dataset")  # without which nothing is known of a run
+
+
+def read_stored(folder):
+    """What the config.json in a run's folder holds; as `parse_stored`.
+
+    Raises:
+        OSError: If there is none that can be read.
+    """
+    return parse_stored((pathlib.Path(folder) / "config.json").read_bytes())
+
+
+def parse_stored(text):
+    """What the text of a config.json holds.
+
+    Returns:
+        Dictionary of dictionaries: `flags`, `versions` and `environment`; the last two are
+        empty for a run of a version that did not record them.
+
+    Raises:
+        ValueError: If it is not that of a run.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"RecursionError: {error}") from error
+    content = content if isinstance(content, dict) else {}
+    stored = {part: content.get(part, {}) for part in ("flags", "versions", "environment")}
+    if not all(isinstance(part, dict) for part in stored.values()) or not stored["flags"]:
+        raise ValueError(f"config.json has no flags such as {' and '.join(NEEDED)}")
+    return stored
 
 
 def read_config(model_dir):
@@ -23,26 +54,25 @@ def read_config(model_dir):
     """
     folder = pathlib.Path(model_dir)
     try:
-        config = _checked(json.loads((folder / "config.json").read_bytes()))
+        config = _checked(read_stored(folder)["flags"])
         finished = (folder / "model.keras").is_file()
-    except (OSError, ValueError, RecursionError) as error:
-        raise runs.RunError(
+    except (OSError, ValueError) as error:
+        raise RunError(
             "--model_dir must be the folder of a run of cifar_main "
             f"({type(error).__name__}: {str(error)[:200]}). "
             f"Received: --model_dir={model_dir}"
         ) from error
     if not finished:
-        raise runs.RunError(
+        raise RunError(
             "--model_dir must be the folder of a finished run; this one has no model.keras "
             f"yet. Received: --model_dir={model_dir}"
         )
     return config
 
 
-def _checked(content):
+def _checked(found):
     """Flags of a config.json; raises a ValueError where they are none."""
-    found = content.get("flags") if isinstance(content, dict) else None
-    if not isinstance(found, dict) or not set(NEEDED) <= set(found):
+    if not set(NEEDED) <= set(found):
         raise ValueError(f"config.json has no flags such as {' and '.join(NEEDED)}")
     found = {name: value for name, value in found.items() if name in flags.TABLE}
     for name, value in found.items():
@@ -70,3 +100,12 @@ def _before(method):
         for flag in flags.FLAGS
         if flag.method in ("", method) and not flag.from_dataset
     }
+
+
+def flags_identity(config):
+    """`flags.identity` of a config that another version may have written.
+
+    A flag that the other version did not have counts as what it did then.
+    """
+    known = {name: value for name, value in config.items() if name in flags.TABLE}
+    return flags.identity({**_before(config.get("ncm")), **known})
