@@ -10,7 +10,7 @@ help:
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
 	@echo "make test    run the tests"
 	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
-	@echo "make torture kill runs at more than 100 points (tens of minutes)"
+	@echo "make torture kill runs at more than 100 points (half an hour)"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
 	@echo "make clean   delete .venv"
