@@ -20,7 +20,7 @@ COMPUTE = (
 )
 START = """
     import os, signal, sys, time
-    from deepncm_tf import signals
+    from deepncm_tf.utils import signals
     signals.end_program("program")
 """
 STEPS = """
@@ -143,7 +143,7 @@ def test_a_library_s_second_ctrl_c_is_a_keyboard_interrupt():
 
 def test_no_temporary_file_is_left(tmp_path):
     write = """
-        from deepncm_tf import files
+        from deepncm_tf.utils import files
         def write(path):
             path.write_text("half")
             print("ready", flush=True)
