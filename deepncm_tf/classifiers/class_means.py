@@ -3,7 +3,7 @@
 
 from keras import ops
 
-from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
+from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.numerics.precision import sum_dtype
 
@@ -31,7 +31,6 @@ class ClassMeans(Classifier):
 
     Call arguments:
         features: `(batch, ..., d)`.
-        index: Ignored.
         training: Bool, whether classes without a sample compete.
 
     Output shape:
@@ -45,27 +44,18 @@ class ClassMeans(Classifier):
     def build(self, features_shape):
         self.count = self.add_state("count", (self.num_classes,), dtype=sum_dtype())
 
-    def call(self, features, index=None, training=False):
+    def call(self, features, training=False):
         logits = negative_squared_distances(
             ops.cast(features, self.state_dtype), self.means
         )
-        if training:
-            return logits
-        # No logit is positive: twice their sum is below each of them.
-        lowest = 2.0 * ops.sum(logits, axis=-1, keepdims=True)
-        return ops.where(self.seen(), logits, ops.minimum(lowest, UNSEEN_LOGIT))
+        return logits if training else self.hide_unseen(logits, self.seen())
 
-    def update(
-        self, features, labels, index=None, sample_weight=None, where=None, logits=None
-    ):
-        sums, counts = self.class_sums(features, labels, sample_weight)
+    def _update(self, samples, apply):
+        sums, counts = self.class_sums(samples)
         self.rmd.update_state(sums, counts, self.means)
         # All of the new state is computed before any of it is assigned.
         for variable, value in list(self.next_state(sums, counts)):
-            value = ops.cast(value, variable.dtype)
-            if where is not None:
-                value = ops.where(where, value, ops.copy(variable))
-            variable.assign(value)
+            self.assign_state(variable, value, apply)
 
     def next_state(self, sums, counts):
         """The state after a batch.
@@ -79,10 +69,8 @@ class ClassMeans(Classifier):
         """
         raise NotImplementedError
 
-    def update_metrics(self, features, labels, sample_weight=None):
-        self.rmd.update_state(
-            *self.class_sums(features, labels, sample_weight), means=self.means
-        )
+    def _update_metrics(self, samples):
+        self.rmd.update_state(*self.class_sums(samples), means=self.means)
 
     def prototype_scores(self, features):
         distances = negative_squared_distances(

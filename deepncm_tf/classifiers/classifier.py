@@ -8,9 +8,9 @@ from keras import ops
 from keras.src.backend.common.global_state import get_global_attribute
 
 from deepncm_tf.distribution import replicas
-from deepncm_tf.numerics import labels as label_forms
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.precision import sum_dtype
+from deepncm_tf.numerics.samples import Samples
 from deepncm_tf.utils.arguments import as_positive_integer
 
 # Logit of a class without a sample, at inference. It is finite, so that losses and averages
@@ -27,7 +27,7 @@ class Classifier(keras.layers.Layer):
     state of before the step; no gradient flows through it. State and logits are float32
     or wider under every dtype policy, and the state is the same on every replica.
 
-    A subclass implements `build` and `call`, and `update` where it has a state.
+    A subclass implements `build` and `call`, and `_update` where it has a state.
 
     Args:
         num_classes: Int, number of classes C.
@@ -36,15 +36,16 @@ class Classifier(keras.layers.Layer):
     Call arguments:
         features: `(batch, d)`, or `(batch, ..., d)` with more leading axes for dense
             prediction.
-        index: `(batch,)` integers, the samples' rows in a bank; ignored by methods that
-            keep no bank.
+        index: `(batch,)` integers, the samples' rows in a bank; only of methods with
+            `needs_index`.
         training: Bool.
 
     Output shape:
         `(batch, ..., num_classes)`, float32 or wider.
     """
 
-    needs_index = False  # whether `update` needs the samples' rows in a bank
+    needs_index = False  # whether `call` and `update` take the samples' rows in a bank
+    needs_logits = False  # whether `_update` looks at the logits
     wants_unit_features = False  # whether features should have unit length
     evaluation_metrics = ()  # those that `evaluate` alone reports
 
@@ -69,7 +70,7 @@ class Classifier(keras.layers.Layer):
             isinstance(model, keras.Model)
             and type(model).train_step is keras.Model.train_step
         )
-        has_state = type(self).update is not Classifier.update
+        has_state = type(self)._update is not Classifier._update
         if has_state and training and has_stock_step and not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -93,16 +94,16 @@ class Classifier(keras.layers.Layer):
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], self.num_classes)
 
-    def compute_output_spec(self, features, index=None, training=False):
+    def compute_output_spec(self, features, *args, **kwargs):
         return keras.KerasTensor(
             self.compute_output_shape(features.shape), dtype=self.state_dtype
         )
 
-    def call(self, features, index=None, training=False):
+    def call(self, features, training=False):
         raise NotImplementedError
 
     def update(
-        self, features, labels, index=None, sample_weight=None, where=None, logits=None
+        self, features, labels, index=None, sample_weight=None, apply=None, logits=None
     ):
         """Moves the state, and the metrics of training, by one (global) batch.
 
@@ -113,13 +114,41 @@ class Classifier(keras.layers.Layer):
                 (one-hot or soft labels) `(batch, ..., num_classes)`, of any numeric
                 dtype or bool. A sample whose label is none of 0..num_classes-1 takes no
                 part.
-            index: `(batch,)` integers, the samples' rows in a bank.
+            index: `(batch,)` integers, the samples' rows in a bank; for methods with
+                `needs_index`.
             sample_weight: `(batch,)` or `(batch, ...)`, or None for ones.
-            where: Scalar bool tensor; where it is False the state keeps its value, as
-                in a step that is skipped for an overflow. None means True.
+            apply: Scalar bool tensor, whether the state moves; False for a step that is
+                skipped for an overflow, for example. None means True.
             logits: `(batch, ..., num_classes)`, those of the features in training, where
-                the caller has them; methods that need them compute them otherwise.
+                the caller has them; methods with `needs_logits` compute them otherwise.
         """
+        if not self.built:
+            self.build(tuple(features.shape))
+        if self.needs_logits and logits is None:
+            logits = self(features, training=True)
+        samples = self._samples(
+            features, labels, sample_weight, index if self.needs_index else None, logits
+        )
+        self._update(samples, apply)
+
+    def _update(self, samples, apply):
+        """Moves the state by a batch; for subclasses.
+
+        Args:
+            samples: `Samples` of this replica.
+            apply: As in `update`.
+        """
+
+    def _samples(self, features, labels, sample_weight=None, index=None, logits=None):
+        return Samples(
+            features,
+            labels,
+            self.num_classes,
+            sample_weight,
+            index,
+            logits,
+            dtype=self.state_dtype,
+        )
 
     def loss_weights(self, labels, rank, index=None):
         """Weights of the samples' losses by which the method leaves some of them out.
@@ -136,7 +165,24 @@ class Classifier(keras.layers.Layer):
         return
 
     def update_metrics(self, features, labels, sample_weight=None):
-        """Updates the metrics that this method keeps, as for an evaluation."""
+        """Updates the metrics that this method keeps, as for an evaluation.
+
+        Args:
+            features, labels, sample_weight: As in `update`.
+        """
+        self._update_metrics(self._samples(features, labels, sample_weight))
+
+    def _update_metrics(self, samples):
+        """Updates the metrics from the samples of this replica; for subclasses."""
+
+    def count_unseen(self, features, labels, sample_weight=None):
+        """Number of samples of classes that cannot be predicted, a scalar.
+
+        Args:
+            features, labels, sample_weight: As in `update`.
+        """
+        weights = self._samples(features, labels, sample_weight).class_weights
+        return ops.sum(weights * ops.cast(~self.seen(), weights.dtype))
 
     def seen(self):
         """Which classes can be predicted: `(num_classes,)` bools, or None for all."""
@@ -195,80 +241,47 @@ class Classifier(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def class_sums(self, features, labels, sample_weight=None):
+    def assign_state(self, variable, value, apply):
+        """Gives a variable a new value, or where `apply` is False its old one."""
+        value = ops.cast(value, variable.dtype)
+        if apply is not None:
+            value = ops.where(apply, value, ops.copy(variable))
+        variable.assign(value)
+
+    def hide_unseen(self, logits, seen):
+        """Puts classes that cannot be predicted below each of the others.
+
+        Args:
+            logits: `(batch, ..., num_classes)`, finite.
+            seen: Bools of their shape or `(num_classes,)`, which classes stay.
+
+        Returns:
+            The logits; `UNSEEN_LOGIT` where a class is hidden, or lower where others are
+            as low.
+        """
+        lowest = 2.0 * ops.sum(ops.minimum(logits, 0.0), axis=-1, keepdims=True) - 1.0
+        lowest = ops.stop_gradient(ops.minimum(lowest, UNSEEN_LOGIT))
+        return ops.where(seen, logits, lowest)
+
+    def class_sums(self, samples):
         """Sums the features of each class over the global batch.
 
         Args:
-            features, labels, sample_weight: As in `update`.
+            samples: `Samples` of this replica.
 
         Returns:
             `(sums, counts)`: `(num_classes, d)`, S_c = sum of w x over the samples of
             class c, and `(num_classes,)`, n_c = sum of w, both of `sum_dtype`; soft labels
             count by their share.
         """
-        features = ops.stop_gradient(ops.cast(features, self.state_dtype))
-        if not self.built:
-            self.build(tuple(features.shape))
-        weights = self.class_weights(labels, len(features.shape), sample_weight)
-        weights = ops.reshape(weights, (-1, self.num_classes))  # (n, C)
-        features = ops.reshape(features, (-1, features.shape[-1]))  # (n, d)
         # Zero times NaN is NaN: such features are taken out, whatever their weight.
-        takes_part = ops.all(ops.isfinite(features), axis=-1, keepdims=True)
-        weights = ops.where(takes_part, weights, 0.0)
-        features = ops.where(takes_part, features, 0.0)
+        takes_part = ops.all(ops.isfinite(samples.features), axis=-1, keepdims=True)
+        weights = ops.where(takes_part, samples.class_weights, 0.0)
+        features = ops.where(takes_part, samples.features, 0.0)
         # A power of two rounds nothing, and sums of the largest numbers do not overflow.
         sums = ops.matmul(ops.transpose(weights * 2.0**-24), features)  # (C, d)
         sums = ops.cast(sums, sum_dtype()) * 2.0**24
         return replicas.all_reduce_sum([sums, _sum_of_rows(weights)])
-
-    def flat_labels(self, labels, rank, sample_weight=None):
-        """The class of each sample, and whether it takes part, without the inner axes.
-
-        Args:
-            labels, sample_weight: As in `update`; a sample with class weights is of the
-                class of the largest.
-            rank: Int, number of axes of the features.
-
-        Returns:
-            `(n,)` int32 in [0, num_classes), and `(n,)` bools: a sample takes part where
-            its label is a class and its weight is above 0.
-        """
-        labels = label_forms.normalize(labels, self.num_classes, rank)
-        shape = labels.shape[: rank - 1]
-        if label_forms.is_class_weights(labels, rank):
-            takes_part = ops.max(labels, axis=-1) > 0
-            labels = ops.cast(ops.argmax(labels, axis=-1), "int32")
-        else:
-            takes_part = ops.logical_and(labels >= 0, labels < self.num_classes)
-        weights = label_forms.normalize_weights(sample_weight, shape)
-        if weights is not None:
-            while len(weights.shape) < rank - 1:
-                weights = ops.expand_dims(weights, axis=-1)
-            takes_part = ops.logical_and(takes_part, weights > 0)
-        labels = ops.clip(labels, 0, self.num_classes - 1)
-        return ops.reshape(labels, (-1,)), ops.reshape(takes_part, (-1,))
-
-    def class_weights(self, labels, rank, sample_weight=None):
-        """Weight of each sample in each class: `(batch, ..., num_classes)`.
-
-        Args:
-            labels, sample_weight: As in `update`.
-            rank: Int, number of axes of the features.
-        """
-        labels = label_forms.normalize(labels, self.num_classes, rank)
-        sample_weight = label_forms.normalize_weights(
-            sample_weight, labels.shape[: rank - 1]
-        )
-        if label_forms.is_class_weights(labels, rank):
-            weights = ops.cast(labels, self.state_dtype)
-        else:
-            weights = ops.one_hot(labels, self.num_classes, dtype=self.state_dtype)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.state_dtype)
-            while len(sample_weight.shape) < rank:
-                sample_weight = ops.expand_dims(sample_weight, axis=-1)
-            weights = weights * sample_weight
-        return weights
 
 
 def _sum_of_rows(values):

@@ -4,12 +4,12 @@
 import keras
 from keras import ops
 
-from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT, Classifier
+from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.distribution import replicas
-from deepncm_tf.numerics import shards
-from deepncm_tf.numerics.bank import class_counts, class_log_sums, nearest_class
+from deepncm_tf.numerics.bank import Bank, make_rows
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.momentum import as_momentum, current, serialize
+from deepncm_tf.numerics.samples import class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
 UNKNOWN = -1  # label of a bank row that no sample has been written to
@@ -122,14 +122,18 @@ class NeighborhoodComponents(Classifier):
                 f"Received: shape {tuple(features_shape)}; pool them"
             )
         dimensions = features_shape[-1]
-        self.bank = shards.create(
-            self.bank_size, dimensions, self.state_dtype, self.bank_sharding
+        self.bank = make_rows(
+            self.bank_size,
+            dimensions,
+            self.state_dtype,
+            limit=(3.0 / dimensions) ** 0.5,
+            shared_out=self.bank_sharding,
         )
-        shards.fill_with_noise(self.bank, (3.0 / dimensions) ** 0.5)
         self.bank_labels = self.add_state(
             "bank_labels", (self.bank_size,), dtype="int32", initializer=self._labels
         )
         self.updates = self.add_state("updates", (), dtype="int32")
+        self._bank = Bank(self.bank, self.bank_labels, self.num_classes)
 
     def _labels(self, shape, dtype=None):
         if self._first_labels is None:
@@ -157,93 +161,53 @@ class NeighborhoodComponents(Classifier):
 
     def call(self, features, index=None, training=False):
         features = ops.cast(features, self.state_dtype)
-        flat = ops.reshape(features, (-1, features.shape[-1]))
         if index is not None:
             index = self._rows(index)
-        sums = self._class_log_sums(flat, index)
-        there = ops.isfinite(sums)
-        finite = ops.where(there, sums, 0.0)
+        sums = self._bank.class_log_sums(features, self.temperature, index)
+        has_row = ops.isfinite(sums)
+        logits = ops.where(has_row, sums, 0.0)
         if self.margin and index is not None:
-            own = replicas.read_rows(self.bank_labels, ops.maximum(index, 0))
-            own = ops.where(index >= 0, own, UNKNOWN)
-            own = ops.one_hot(own, self.num_classes, dtype=finite.dtype)
-            finite = finite - self.margin / self.temperature * own
-        # Below each of the others, whatever the temperature.
-        lowest = 2.0 * ops.sum(ops.minimum(finite, 0.0), axis=-1, keepdims=True) - 1.0
-        lowest = ops.stop_gradient(ops.minimum(lowest, UNSEEN_LOGIT))
-        logits = ops.where(there, finite, lowest)
-        return ops.reshape(logits, (*ops.shape(features)[:-1], self.num_classes))
+            labels = self._bank.labels_of(index)
+            own_class = ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
+            logits = logits - self.margin / self.temperature * own_class
+        return self.hide_unseen(logits, has_row)
 
-    def _class_log_sums(self, features, index):
-        if shards.is_spread(self.bank):
-            shard = shards.Shard(self.bank, self.bank_labels, self.num_classes)
-            return shard.class_log_sums(features, self.temperature, index)
-        return class_log_sums(
-            features,
-            shards.whole(self.bank),
-            self.bank_labels,
-            self.num_classes,
-            self.temperature,
-            index,
+    def _update_metrics(self, samples):
+        _, nearest = self._bank.nearest_class(samples.features)
+        self.knn_accuracy.update_state(
+            nearest == samples.labels, sample_weight=samples.takes_part
         )
 
-    def update_metrics(self, features, labels, sample_weight=None):
-        labels, takes_part = self.flat_labels(labels, len(features.shape), sample_weight)
-        features = ops.cast(features, self.state_dtype)
-        features = ops.reshape(features, (-1, features.shape[-1]))
-        if shards.is_spread(self.bank):
-            shard = shards.Shard(self.bank, self.bank_labels, self.num_classes)
-            _, found = shard.nearest_class(features)
-        else:
-            bank = shards.whole(self.bank)
-            _, found = nearest_class(features, bank, self.bank_labels, self.num_classes)
-        self.knn_accuracy.update_state(found == labels, sample_weight=takes_part)
-
-    def update(
-        self, features, labels, index=None, sample_weight=None, where=None, logits=None
-    ):
-        if index is None:
+    def _update(self, samples, apply):
+        if samples.index is None:
             raise ValueError(
                 "`index`, the samples' rows in the bank, must be given, as the input "
                 '{"image": images, "index": index}; only `fit` with images in an array '
                 "adds it by itself. Received: index=None"
             )
-        if not self.built:
-            self.build(tuple(features.shape))
-        labels, takes_part = self.flat_labels(labels, len(features.shape), sample_weight)
-        if where is not None:
-            takes_part = ops.logical_and(takes_part, where)
-        features = ops.stop_gradient(ops.cast(features, self.state_dtype))
-        takes_part = ops.logical_and(takes_part, ops.all(ops.isfinite(features), axis=-1))
-        index = self._rows(index)
-        numbers = ops.stack([labels, index, ops.cast(takes_part, "int32")], axis=1)
-        features, numbers = replicas.all_gather([features, numbers])
+        takes_part = samples.takes_part
+        if apply is not None:
+            takes_part = ops.logical_and(takes_part, apply)
+        is_finite = ops.all(ops.isfinite(samples.features), axis=-1)
+        takes_part = ops.cast(ops.logical_and(takes_part, is_finite), "int32")
+        numbers = ops.stack([samples.labels, self._rows(samples.index), takes_part], axis=1)
+        features, numbers = replicas.all_gather([samples.features, numbers])
         labels, index, takes_part = numbers[:, 0], numbers[:, 1], numbers[:, 2] > 0
-
-        keep = ops.logical_and(index >= 0, is_last(index, takes_part))
-        replicas.write_rows(self.bank_labels, ops.maximum(index, 0), labels, keep)
-        bank = self.bank
-        if shards.is_spread(bank):
-            shard = shards.Shard(bank, self.bank_labels, self.num_classes)
-            bank, index = shard.rows, shard.own(index)
-            keep = ops.logical_and(keep, index >= 0)
-        rows = ops.maximum(index, 0)
         momentum = current(self.momentum, self.updates, self.state_dtype)
-        old = replicas.read_rows(bank, rows)
-        new = momentum * old + (1.0 - momentum) * features
-        # Where the two cancel, the row keeps its direction.
-        new = unit(ops.where(ops.any(new != 0, axis=-1, keepdims=True), new, old))
-        replicas.write_rows(bank, rows, new, keep)
-        taken = 1 if where is None else ops.cast(where, "int32")
-        self.updates.assign(self.updates + taken)
+
+        def move(old):
+            new = momentum * old + (1.0 - momentum) * features
+            # Where the two cancel, the row keeps its direction.
+            return unit(ops.where(ops.any(new != 0, axis=-1, keepdims=True), new, old))
+
+        self._bank.write(index, labels, is_last(index, takes_part), move)
+        self.assign_state(self.updates, self.updates + 1, apply)
 
     def loss_weights(self, labels, rank, index=None):
-        labels, _ = self.flat_labels(labels, rank)
-        others = ops.take(self._counts(), labels, axis=0)
+        labels, _ = class_numbers(labels, self.num_classes, rank)
+        others = ops.take(self._bank.counts(), labels, axis=0)
         if index is not None:
-            index = self._rows(index)
-            own = replicas.read_rows(self.bank_labels, ops.maximum(index, 0))
-            is_own = ops.logical_and(index >= 0, own == labels)
+            is_own = self._bank.labels_of(self._rows(index)) == labels
             others = others - ops.cast(is_own, others.dtype)
         return ops.cast(others > 0, self.state_dtype)
 
@@ -271,28 +235,17 @@ class NeighborhoodComponents(Classifier):
         return ops.cast(ops.where(there, index, -1), "int32")
 
     def seen(self):
-        return self._counts() > 0
-
-    def _counts(self):
-        """Number of rows of each class: `(num_classes,)`."""
-        labels = replicas.read_all(self.bank_labels)
-        labels = ops.where(labels >= 0, labels, self.num_classes)
-        return class_counts(labels, self.num_classes + 1)[: self.num_classes]
+        return self._bank.counts() > 0
 
     def save_own_variables(self, store):
         """Saves the whole bank, whatever the number of replicas."""
-        store["bank"] = shards.whole(self.bank)
+        store["bank"] = self._bank.whole()
         store["bank_labels"] = self.bank_labels
         store["updates"] = self.updates
 
     def load_own_variables(self, store):
         """Loads a bank that any number of replicas has saved."""
-        wanted, received = shards.whole_shape(self.bank), tuple(store["bank"].shape)
-        if wanted != received:
-            raise ValueError(
-                f"The bank must be of shape {wanted}. Received: shape {received}"
-            )
-        shards.assign(self.bank, store["bank"])
+        self._bank.assign(store["bank"])
         self.bank_labels.assign(store["bank_labels"])
         self.updates.assign(store["updates"])
 

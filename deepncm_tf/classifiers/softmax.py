@@ -22,7 +22,7 @@ class Softmax(Classifier):
 
     Call arguments:
         features: `(batch, ..., d)`.
-        index, training: Ignored.
+        training: Ignored.
 
     Output shape:
         `(batch, ..., num_classes)`.
@@ -57,7 +57,7 @@ class Softmax(Classifier):
                 autocast=False,
             )
 
-    def call(self, features, index=None, training=False):
+    def call(self, features, training=False):
         logits = ops.matmul(ops.cast(features, self.state_dtype), self.kernel)
         return logits + self.bias if self.use_bias else logits
 

@@ -144,7 +144,8 @@ class DeepNCM(ExactModel):
         features = extract_features(
             self.backbone, self.embedding, self.normalize, image, training
         )
-        logits = self.classifier(features, index=index, training=training)
+        rows = {"index": index} if self.classifier.needs_index else {}
+        logits = self.classifier(features, training=training, **rows)
         return (logits, features) if return_features else logits
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
@@ -180,7 +181,7 @@ class DeepNCM(ExactModel):
             self.build((None, *known_shape(image, "x")[1:]))
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
-        # The classifier's own state is guarded by `where`.
+        # The classifier's own state is guarded by `apply`.
         guarded = [
             *self.backbone.variables,
             *(self.embedding.variables if self.embedding is not None else ()),
@@ -201,7 +202,7 @@ class DeepNCM(ExactModel):
         taken = self.apply_gradients(gradients)
         moves = passed & taken & self.classifier.trainable
         self.classifier.update(
-            features, y, index, sample_weight, where=moves, logits=logits
+            features, y, index, sample_weight, apply=moves, logits=logits
         )
         self.guard.put_back(passed, guarded, before)
         return self._step_logs(x, y, logits, loss, sample_weight)
@@ -231,11 +232,10 @@ class DeepNCM(ExactModel):
         loss = self.compute_loss(x, y, logits, sample_weight, training=False)
         (loss,) = replicas.all_reduce_sum([loss])
         self.classifier.update_metrics(features, y, sample_weight)
-        seen = self.classifier.seen()
-        if seen is not None:
+        if self.classifier.seen() is not None:
             counted = None if sample_weight is None else sample_weight > 0
-            weights = self.classifier.class_weights(y, len(logits.shape), counted)
-            self._unseen.update_state(weights * ops.cast(~seen, weights.dtype))
+            unseen = self.classifier.count_unseen(features, y, counted)
+            self._unseen.update_state(unseen)
         return self._step_logs(x, y, logits, loss, sample_weight)
 
     def fit(self, x=None, *args, **kwargs):

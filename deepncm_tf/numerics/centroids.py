@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sub-centroids start, follow the samples assigned to them, and come back to life."""
+"""How sub-centroids start, and follow the samples that are assigned to them."""
 
 import math
 
 import keras
 from keras import ops
 
-from deepncm_tf.numerics.clustering import cosines, inverse_root, mask_absent, unit
+from deepncm_tf.numerics.clustering import inverse_root
 from deepncm_tf.utils.arguments import as_positive_integer
 
 # Squared lengths below which rounding decides on the direction: of a sum of unit vectors,
@@ -100,7 +100,7 @@ def take_first(sub_centroids, features, labels, places):
 
 
 def move(
-    sub_centroids, squares, samples, features, assigned, counted, momentum, where=None
+    sub_centroids, squares, samples, features, assigned, counted, momentum, apply=None
 ):
     """Moves each sub-centroid towards its samples.
 
@@ -120,7 +120,7 @@ def move(
         assigned: `(n,)` or `(num_classes, m)` integers in [0, K).
         counted: Of the shape of `assigned`, 1 for samples that count, else 0.
         momentum: Float in [0, 1), weight of the past.
-        where: Scalar bool, False for nothing to move, not even to unit length; or None.
+        apply: Scalar bool, False for nothing to move, not even to unit length; or None.
 
     Returns:
         The sub-centroids, of unit length, and `(num_classes, K)`, how many samples each
@@ -145,46 +145,9 @@ def move(
     moves = ops.logical_and(moves, mixed > SHORTEST_MIX * apart)
     past = ops.where(moves, past * inverse_root(mixed), keeping)
     new = ops.where(moves, new * inverse_root(mixed), 0.0)
-    if where is not None:
-        past, new = ops.where(where, past, 1.0), ops.where(where, new, 0.0)
+    if apply is not None:
+        past, new = ops.where(apply, past, 1.0), ops.where(apply, new, 0.0)
     return past[..., None] * sub_centroids + new[..., None] * sums, counts
-
-
-def revive(sub_centroids, counts, idle, patience, samples, features, sizes=None):
-    """Moves a sub-centroid that no sample came to for long, of each class one at a time.
-
-    It goes to the sample of its class that is farthest from all sub-centroids.
-
-    Args:
-        sub_centroids: `(num_classes, K, d)`.
-        counts: `(num_classes, K)`, samples that each had in this step.
-        idle: `(num_classes, K)` int32, steps of its class without one, up to now.
-        patience: Int, the number of such steps that is too long.
-        samples: `clustering.Flat` or `clustering.ByClass`, the layout.
-        features: `(n, d)` or `(num_classes, m, d)`, of unit length.
-        sizes: Number of sub-centroids of each class, `(num_classes,)`, or None for K.
-
-    Returns:
-        The sub-centroids and the new `idle`.
-    """
-    there = samples.sum(ops.ones_like(features[..., :1]))  # (C, 1)
-    idle = ops.where(counts > 0, 0, idle + ops.cast(there > 0, "int32"))
-    numbers = ops.arange(sub_centroids.shape[1], dtype="int32")[None]
-    dead = idle >= patience
-    if sizes is not None:
-        dead = ops.logical_and(dead, numbers < ops.cast(sizes, "int32")[:, None])
-    dead = ops.logical_and(dead, there > 0)
-    first = ops.cast(ops.argmax(dead, axis=-1), "int32")[:, None]
-    chosen = ops.logical_and(dead, numbers == first)  # (C, K)
-    near = cosines(samples, features, sub_centroids)
-    near = mask_absent(samples, near, sizes)
-    farness = -ops.max(near, axis=-1, initial=-math.inf)  # also of no samples
-    farthest = ops.cast(farness == samples.spread(samples.max(farness)), features.dtype)
-    target = unit(samples.sum(features * farthest[..., None]))  # (C, d)
-    # The farthest ones may cancel, or be zero.
-    chosen = ops.logical_and(chosen, _has_direction(target))
-    moved = ops.where(chosen[..., None], target[:, None], sub_centroids)
-    return moved, ops.where(chosen, 0, idle)
 
 
 def _has_direction(vectors):

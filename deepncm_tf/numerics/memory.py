@@ -20,7 +20,7 @@ class FeatureMemory:
         num_classes: Int, number of classes C.
         size: Int >= 1, samples kept of each class.
         dimensions: Int, of a feature.
-        dtype: Dtype of the features kept, `"float32"` or `"bfloat16"`, for example.
+        dtype: Dtype of the features kept.
     """
 
     def __init__(self, add_state, num_classes, size, dimensions, dtype):

@@ -14,8 +14,7 @@ import sys
 import numpy as np
 
 from deepncm_tf import runs
-from deepncm_tf.distribution import replicas
-from deepncm_tf.numerics import shards
+from deepncm_tf.distribution import replicas, sharded
 from deepncm_tf.utils import files
 
 KEEP = 2
@@ -61,7 +60,7 @@ class Checkpoints:
         Args:
             progress: The run's `Progress`.
         """
-        arrays = {n: np.asarray(shards.whole(v)) for n, v in self.variables.items()}
+        arrays = {n: np.asarray(sharded.whole(v)) for n, v in self.variables.items()}
         for name, variable in self.variables.items():
             arrays[name] = arrays[name].astype(_stored_dtype(variable), copy=False)
         if progress.batches:
@@ -117,7 +116,7 @@ class Checkpoints:
     def _assign(self, path, arrays):
         self.metric_values = {n: arrays.pop(n) for n in self.metrics if n in arrays}
         if arrays.keys() != self.variables.keys() or not all(
-            arrays[n].shape == shards.whole_shape(v)
+            arrays[n].shape == sharded.whole_shape(v)
             and str(arrays[n].dtype) in (_stored_dtype(v), _earlier_dtype(v))
             for n, v in self.variables.items()
         ):
@@ -126,7 +125,7 @@ class Checkpoints:
                 "another --model_dir, or --overwrite to start anew."
             )
         for name, variable in self.variables.items():
-            shards.assign(variable, arrays[name])
+            sharded.assign(variable, arrays[name])
 
     def _paths(self):
         return sorted(self.folder.glob("epoch-*.npz"))

@@ -22,7 +22,6 @@ TABLE = [
             "momentum": 0.9,
             "memory_size": 12,
             "initializer": "samples",
-            "revive_after": 50,
         },
     ),
     (NeighborhoodComponents, {"bank_size": 40, "temperature": 0.5, "margin": 0.1}),

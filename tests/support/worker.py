@@ -23,13 +23,13 @@ def main():
     from deepncm_tf import DeepNCM, cifar_main
     from deepncm_tf.flags import run as run_flags
     from deepncm_tf.models import finite
-    from deepncm_tf.numerics import shards
+    from deepncm_tf.numerics import bank
 
     keras.config.set_floatx("float64")
     run_flags.DTYPES["fp32"] = "float64"
     killing.patch(killing.Points(killing.Plan()))
     killing.use_small_network()
-    shards.random = random.Random(os.getpid())  # as where a user sets no seed
+    bank.random = random.Random(os.getpid())  # as where a user sets no seed
     steps = iter(range(1, 10**9))
 
     def on_train_batch_begin(self, batch, logs=None):

@@ -8,6 +8,7 @@ from helpers import class_sums, to_numpy, value_and_gradient
 
 from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT
+from deepncm_tf.numerics.samples import Samples
 
 C, D, STEPS, BATCH = 4, 3, 7, 6
 
@@ -180,10 +181,10 @@ def test_where_false_keeps_the_state(method):
     for x, y, _ in batches():
         classifier.update(x, y)
     before = [to_numpy(v) for v in classifier.variables]
-    classifier.update(x * np.nan, y, where=keras.ops.convert_to_tensor(False))
+    classifier.update(x * np.nan, y, apply=keras.ops.convert_to_tensor(False))
     for value, variable in zip(before, classifier.variables, strict=True):
         np.testing.assert_array_equal(to_numpy(variable), value)
-    classifier.update(x, y, where=keras.ops.convert_to_tensor(True))
+    classifier.update(x, y, apply=keras.ops.convert_to_tensor(True))
     assert any(
         (to_numpy(variable) != value).any()
         for value, variable in zip(before, classifier.variables, strict=True)
@@ -227,7 +228,8 @@ def test_no_gradient_flows_through_the_state(method):
     def mean_sum(features):
         classifier = make()
         classifier.update(features, np.zeros(2, "int32"))
-        return keras.ops.sum(classifier.class_sums(features, np.zeros(2, "int32"))[0])
+        samples = Samples(features, np.zeros(2, "int32"), classifier.num_classes)
+        return keras.ops.sum(classifier.class_sums(samples)[0])
 
     if keras.backend.backend() == "jax":
         pytest.skip("JAX variables cannot hold values under differentiation")

@@ -19,6 +19,7 @@ from deepncm_tf.classifiers import (
 )
 from deepncm_tf.numerics import centroids
 from deepncm_tf.numerics.clustering import Flat
+from deepncm_tf.numerics.samples import Samples
 
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 SIZES = (1, 3)  # of C and K
@@ -50,7 +51,7 @@ def check(method, policy, num_classes, size, dimensions, batches):
     cls, arguments = method
     if cls is SubCentroids:
         arguments = {**arguments, "num_sub_centroids": size}
-        arguments |= {"momentum": 0.5, "revive_after": 1, "feature_norm": None}
+        arguments |= {"momentum": 0.5, "feature_norm": None}
     classifier = cls(num_classes, dtype=policy, **arguments)
     classifier.build((None, dimensions))
     counts = np.zeros(num_classes)
@@ -133,7 +134,8 @@ def test_empty_batches_in_a_graph(cls, arguments):
 
     @tf.function(input_signature=[tf.TensorSpec((None, 2)), whole, whole])
     def step(x, y, index):
-        logits = classifier(x, index=index, training=True)
+        rows = {"index": index} if cls.needs_index else {}
+        logits = classifier(x, training=True, **rows)
         classifier.update(x, y, index)
         classifier.update_metrics(x, y)
         classifier.loss_weights(y, 2, index)
@@ -189,9 +191,8 @@ def test_the_online_mean_follows_after_a_billion_samples():
 def test_weights_of_a_large_batch_add_up():
     n = 2**20 + 5
     weights = np.full(n, 0.1, "float32")
-    _, counts = OnlineMean(2).class_sums(
-        np.ones((n, 1), "float32"), np.ones(n, "int32"), weights
-    )
+    samples = Samples(np.ones((n, 1), "float32"), np.ones(n, "int32"), 2, weights)
+    _, counts = OnlineMean(2).class_sums(samples)
     np.testing.assert_allclose(
         to_numpy(counts), [0, n * weights.astype("float64")[0]], 1e-5
     )
@@ -303,6 +304,7 @@ def test_logits_of_the_largest_features_are_finite(cls, arguments, scale):
     x = np.float32(scale) * np.float32([[1, -1, 0.5, 1], [1, 1, 1, 1], [-1, 0, 0, 0]])
     for step in range(2):
         for training in (True, False):
-            logits = to_numpy(classifier(x, index=[0, 1, -1], training=training))
+            rows = {"index": [0, 1, -1]} if cls.needs_index else {}
+            logits = to_numpy(classifier(x, training=training, **rows))
             assert np.isfinite(logits).all(), step
         classifier.update(x, [0, 1, 2], index=[0, 1, 2])

@@ -9,6 +9,7 @@ from helpers import GOLDEN, to_numpy, value_and_gradient
 from deepncm_tf.classifiers import DecayMean, MeanCondensation, OnlineMean
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.models.losses import LogitCrossEntropy
+from deepncm_tf.numerics.samples import Samples
 
 NUM_CLASSES = 5
 FIRST_SEEN = 6  # the step that first has a sample of class 4
@@ -65,8 +66,9 @@ def test_state(case):
     counted = slice(0) if name == "decay" else slice(NUM_CLASSES - 1)
     if name == "online":
         counted = slice(NUM_CLASSES)
+    classifier.build(golden["x"][0].shape)
     for t, (x, y) in enumerate(zip(golden["x"], golden["y"], strict=True)):
-        sums, counts = classifier.class_sums(x, y)
+        sums, counts = classifier.class_sums(Samples(x, y, NUM_CLASSES))
         assert_close(counts, golden["batch_count"][t][0])
         assert_close(sums, golden["batch_mean"][t] * golden["batch_count"][t].T)
         before, after = same_means(name, t), same_means(name, t + 1)

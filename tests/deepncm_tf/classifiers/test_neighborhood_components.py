@@ -11,7 +11,7 @@ from helpers import GOLDEN, random_images, small_backbone, to_numpy, value_and_g
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents
 from deepncm_tf.models.losses import LogitCrossEntropy
-from deepncm_tf.numerics import bank
+from deepncm_tf.numerics import log_sums
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="trains on TensorFlow"
@@ -89,7 +89,7 @@ def test_chunks_are_a_plain_loop(temperature, chunk):
     weights = np.arange(1, 21).reshape(5, 4).astype("float32")
 
     def sums(features):
-        return bank.class_log_sums(
+        return log_sums.class_log_sums(
             features,
             keras.ops.convert_to_tensor(rows),
             keras.ops.convert_to_tensor(labels),
@@ -130,14 +130,14 @@ def test_a_large_batch_has_few_similarities_alive(monkeypatch, batch):
     """Neither forward nor backward is there an array of batch x rows."""
     import tensorflow as tf
 
-    monkeypatch.setattr(bank, "ALIVE", 8 * 500)
+    monkeypatch.setattr(log_sums, "ALIVE", 8 * 500)
     rows, labels = tf.random.normal((500, 3)), tf.zeros(500, "int32")
 
     @tf.function
     def step(features):
         with tf.GradientTape() as tape:
             tape.watch(features)
-            total = bank.class_log_sums(features, rows, labels, 2, 0.1)
+            total = log_sums.class_log_sums(features, rows, labels, 2, 0.1)
         return tape.gradient(total, features)
 
     largest = max(arrays_of(step.get_concrete_function(tf.zeros((batch, 3))).graph))

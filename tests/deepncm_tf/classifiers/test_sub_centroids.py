@@ -11,7 +11,6 @@ from helpers import GOLDEN, to_numpy, value_and_gradient
 from deepncm_tf.classifiers import SubCentroids
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import centroids
-from deepncm_tf.numerics.clustering import Flat
 
 LONE = (3, 1)  # step and class of a sample that is alone
 
@@ -182,12 +181,12 @@ def test_one_hot_labels_are_integers():
 
 def test_a_step_that_is_not_taken_changes_nothing():
     rng = np.random.default_rng(4)
-    classifier = SubCentroids(3, momentum=0.5, memory_size=21, revive_after=1)
+    classifier = SubCentroids(3, momentum=0.5, memory_size=21)
     x, y = rng.normal(size=(20, 4)).astype("float32"), rng.integers(3, size=20)
     classifier.update(x, y)
     before = [to_numpy(v).copy() for v in classifier.non_trainable_variables]
     bad = np.full_like(x, np.nan)
-    classifier.update(bad, y, where=keras.ops.convert_to_tensor(False))
+    classifier.update(bad, y, apply=keras.ops.convert_to_tensor(False))
     for variable, value in zip(classifier.non_trainable_variables, before, strict=True):
         if "occupancy" not in variable.path and "dead" not in variable.path:
             np.testing.assert_array_equal(to_numpy(variable), value, variable.path)
@@ -198,22 +197,6 @@ def test_a_memory_smaller_than_a_batch_is_told():
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
     with pytest.warns(UserWarning, match="Received: memory_size=4 with a batch of 5"):
         classifier.update(x, [0, 1, 0, 1, 0])
-
-
-def test_only_classes_with_samples_revive_their_dead():
-    classifier = SubCentroids(2, 3, momentum=0.5, revive_after=2, feature_norm=None)
-    rng = np.random.default_rng(6)
-    of_the_other = keras.ops.convert_to_tensor([1, 1, 1])
-    for _ in range(3):
-        x = rng.normal(size=(3, 4)).astype("float32")
-        wrong = keras.ops.one_hot(of_the_other, 2)  # nothing moves, all get older
-        classifier.update(x, [0, 0, 0], logits=wrong)
-    before = to_numpy(classifier.unit_sub_centroids())[0]
-    x = rng.normal(size=(3, 4)).astype("float32")
-    classifier.update(x, of_the_other, logits=keras.ops.one_hot(of_the_other, 2))
-    after = to_numpy(classifier.unit_sub_centroids())
-    np.testing.assert_allclose(after[0], before, atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(after, axis=-1), 1, atol=1e-5)
 
 
 def test_first_samples_start_the_sub_centroids():
@@ -248,21 +231,6 @@ def test_directions_of_classes_at_right_angles(num_classes):
     # With more classes than dimensions a tight frame: the least sum of squares there is.
     expected = max(num_classes, num_classes**2 / 64)
     assert np.square(cosines).sum() == pytest.approx(expected, rel=0.05)
-
-
-def test_a_sub_centroid_that_nothing_comes_to_is_revived():
-    # Two groups of samples, and three sub-centroids in one place.
-    a, b = np.array([1.0, 0.0]), unit(np.array([0.2, 1.0]))
-    p = np.stack([[a, -a, -a]]).astype("float32")
-    counts, idle = np.array([[4.0, 0.0, 0.0]], "float32"), np.array([[3, 3, 3]], "int32")
-    x = np.stack([a, a, b]).astype("float32")
-    samples = Flat(np.zeros(3, "int32"), 1)
-    args = [keras.ops.convert_to_tensor(v) for v in (p, counts, idle)]
-    moved, new_idle = centroids.revive(*args, 4, samples, keras.ops.convert_to_tensor(x))
-    np.testing.assert_allclose(to_numpy(moved)[0], [a, b, -a], atol=1e-6)  # one at a time
-    assert to_numpy(new_idle).tolist() == [[0, 0, 4]]
-    _, early = centroids.revive(*args, 5, samples, keras.ops.convert_to_tensor(x))
-    assert to_numpy(early).tolist() == [[0, 4, 4]]
 
 
 @pytest.mark.parametrize(
@@ -314,8 +282,6 @@ def test_classes_with_fewer_sub_centroids():
         ({"sinkhorn_epsilon": 0}, "`sinkhorn_epsilon` must be a positive number"),
         ({"sinkhorn_iterations": 0}, "`sinkhorn_iterations` must be a positive integer"),
         ({"initializer": "zeros"}, "`initializer` must be one of ('random', 'class'"),
-        ({"revive_after": 0}, "`revive_after` must be a positive integer"),
-        ({"memory_dtype": "int4x"}, "`memory_dtype`: Invalid dtype: int4x"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -12,8 +12,7 @@ from helpers import random_images, small_backbone
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents
-from deepncm_tf.distribution import replicas
-from deepncm_tf.numerics import shards
+from deepncm_tf.distribution import replicas, sharded
 from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 
 C, BATCH, N = 3, 8, 21  # batches of 8, 8 and 5; shares of 11 and 10 rows
@@ -64,7 +63,7 @@ def train(num_replicas, **kwargs):
 
 def state(model):
     variables = [*model.variables, *model.optimizer.variables]
-    return [np.asarray(shards.whole(variable)) for variable in variables]
+    return [np.asarray(sharded.whole(variable)) for variable in variables]
 
 
 def assert_equal(one, other, tolerance=1e-9):
@@ -111,9 +110,9 @@ def test_checkpoints_are_restored_under_another_number_of_replicas(tmp_path):
         for other in (1, 2):
             restored = make(other)
             Checkpoints(tmp_path / str(count), restored.variables).restore()
-            expected = [np.asarray(shards.whole(v)) for v in model.variables]
+            expected = [np.asarray(sharded.whole(v)) for v in model.variables]
             assert_equal(
-                (np.asarray(shards.whole(v)) for v in restored.variables), expected
+                (np.asarray(sharded.whole(v)) for v in restored.variables), expected
             )
 
 
@@ -129,7 +128,7 @@ def test_outside_the_replicas_all_rows_count():
 def test_monitor_is_the_nearest_row(count):
     model, history = train(count)
     images, labels = random_images(N, C)
-    bank = np.asarray(shards.whole(model.classifier.bank))
+    bank = np.asarray(sharded.whole(model.classifier.bank))
     nearest = (model.embed(images.astype("float64"), verbose=0) @ bank.T).argmax(axis=1)
     expected = np.mean(labels[nearest] == labels)
     assert history["val_knn_accuracy"][-1] == pytest.approx(expected)
@@ -139,7 +138,7 @@ def test_monitor_is_the_nearest_row(count):
 
 def test_noise_is_that_of_one_device():
     one, two = make(1).classifier, make(2).classifier
-    assert_equal([one.bank], [shards.whole(two.bank)], 0)
+    assert_equal([one.bank], [sharded.whole(two.bank)], 0)
     values = np.asarray(one.bank)
     assert 0.5 < np.abs(values).max() <= (3 / 6) ** 0.5
     assert abs(values.mean()) < 0.2
