@@ -12,7 +12,7 @@ import types
 import keras
 import numpy as np
 import pytest
-import read_png
+import read_page
 from small_runs import use_few_digits, use_small_network
 
 from deepncm_tf import discover, evaluate, explain, features, flags, gallery, runs
@@ -96,7 +96,7 @@ def test_a_report_is_written(finished, patch, tmp_path, capsys):
     assert len(numbers["queries"]) == 7
     html = (out / "index.html").read_text("utf-8")
     assert numbers["queries"][3]["predicted"] in html
-    sheet = read_png.pixels((out / "exemplars.png").read_bytes())
+    sheet = read_page.pixels((out / "exemplars.png").read_bytes())
     assert sheet.shape[0] == pytest.approx(5 * 66, abs=8)
     run(patch, explain, model_dir=str(folder), output=str(out), num_queries=7)
     assert (out / "index.html").read_text("utf-8") == html  # again, the same

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-import read_png
+import read_page
 
 from deepncm_tf.data import bank_files
 from deepncm_tf.pages import projector
@@ -162,7 +162,7 @@ def test_projector(bank, tmp_path):
     assert lines[0] == "index\tclass"
     clean = ["a", "b c", "d e", "f"]
     assert lines[1:] == [f"{i}\t{clean[label]}" for i, label in enumerate(labels)]
-    sprite = read_png.pixels((tmp_path / "sprite.png").read_bytes())
+    sprite = read_page.pixels((tmp_path / "sprite.png").read_bytes())
     assert sprite.shape == (12, 15, 3)  # three by three
     np.testing.assert_array_equal(sprite[4:8, 5:10], images[4])
     config = (tmp_path / "projector_config.pbtxt").read_text()

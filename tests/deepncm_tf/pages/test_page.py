@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 import pytest
-import read_png
+import read_page
 import sample_pages
 
 from deepncm_tf.pages import markup, page, page_frame
@@ -98,7 +98,7 @@ def test_each_picture_is_there_once(text):
     for symbol, image in zip(reader.all("symbol"), reader.all("image"), strict=True):
         file = base64.b64decode(image["href"].removeprefix("data:image/png;base64,"))
         assert (
-            found.setdefault(read_png.pixels(file).tobytes(), symbol["id"]) == symbol["id"]
+            found.setdefault(read_page.pixels(file).tobytes(), symbol["id"]) == symbol["id"]
         )
     shown = [attributes["href"] for attributes in reader.all("use")]
     assert {*shown} == {f"#{name}" for name in found.values()}

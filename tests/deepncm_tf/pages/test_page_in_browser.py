@@ -7,7 +7,7 @@ import re
 import browser as browsers
 import numpy as np
 import pytest
-import read_png
+import read_page
 import sample_pages
 
 from deepncm_tf.pages import page_frame
@@ -93,7 +93,7 @@ def test_every_picture_is_drawn(browser, path, scripts):
         (index,) = re.findall(r"training image (\d+)|query: query (\d+)", words)
         index = int(index[0] or 1000 + int(index[1]))
         assert clip["width"] == clip["height"] == (128 if index >= 1000 else 64)
-        drawn = read_png.pixels(browser.screenshot(**clip))[..., :3]
+        drawn = read_page.pixels(browser.screenshot(**clip))[..., :3]
         inner = [3 * len(drawn) // 8, 5 * len(drawn) // 8]  # near the middle: no blur
         expected = sample_pages.picture(index)
         np.testing.assert_array_equal(drawn[np.ix_(inner, inner)], expected)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PNG files: read back by hand, pixel for pixel."""
+"""PNG files: read back, pixel for pixel."""
 
 import numpy as np
 import pytest
-import read_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from read_page import pixels
 
 from deepncm_tf.pages import pictures
 
@@ -17,7 +17,7 @@ SHAPES = st.tuples(st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3])
 @given(arrays.arrays(np.uint8, SHAPES))
 def test_png_is_read_back(image):
     file = pictures.png(image)
-    np.testing.assert_array_equal(read_png.pixels(file), image)
+    np.testing.assert_array_equal(pixels(file), image)
     assert pictures.png(image.copy(order="F")) == file
     if image.shape[-1] == 1:
         assert pictures.png(image[..., 0]) == file
@@ -37,7 +37,7 @@ def test_what_is_no_picture_is_refused(image):
 def test_contact_sheet():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 3), np.uint8)
     rows = [[*images[0]], [None, images[1, 1]]]
-    sheet = read_png.pixels(pictures.contact_sheet(rows, scale=3, gap=1))
+    sheet = pixels(pictures.contact_sheet(rows, scale=3, gap=1))
     assert sheet.shape == (1 + 2 * 13, 1 + 3 * 16, 3)
     for r in range(2):
         for c in range(3):
@@ -56,7 +56,7 @@ def test_contact_sheet():
 
 def test_contact_sheet_of_an_array():
     images = np.zeros((2, 2, 3, 3, 1), np.uint8)
-    assert read_png.pixels(pictures.contact_sheet(images)).shape == (18, 18, 1)
+    assert pixels(pictures.contact_sheet(images)).shape == (18, 18, 1)
 
 
 @pytest.mark.bad_input
