@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One HTML file of cards that can be filtered: complete, and without a network.
 
+The files in `templates/` say what it looks like. In them text is text: what comes from the
+caller is escaped.
+
 Each distinct picture is in the file once, as a data: URI in an SVG `<symbol>`, and is shown
 by `<svg role="img"><use>` wherever it occurs. An `<img>` would repeat the 3 KB of a CIFAR
 image each time: some 200 MB for 1,000 queries with 20 neighbours by each of three models.
@@ -11,13 +14,13 @@ price: a browser's "save image as" does not know these pictures.
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import importlib.resources
+import re
 
 from deepncm_tf.pages import pictures
-from deepncm_tf.pages.markup import Html, number, tag
 
-SIGNS = {"right": "✓", "wrong": "✗", "unknown": "?"}
 SMOOTH_FROM = 100  # pixels: larger pictures are shown smaller than they are
 # With more pictures than this, cards out of sight are not laid out: 60,000 pictures then
 # open in 4 seconds, not 24, and in a quarter of the memory. But screen readers do not know
@@ -29,54 +32,48 @@ class Pictures:
     """The pictures of a page, each of them once."""
 
     def __init__(self):
-        self._symbols = {}
-        self.times_shown = 0
+        self._names, self._images = {}, []
 
-    def show(self, image, text, size):
-        """The markup that shows a picture.
-
-        Args:
-            image: As for `pictures.png`.
-            text: String, what is read out in its place, and shown under the mouse.
-            size: Integer, width and height on the page.
-
-        Returns:
-            `Html`.
-        """
-        self.times_shown += 1
+    def name(self, image):
+        """The name of the symbol that shows a picture, given as for `pictures.png`."""
         image = pictures.checked(image)
         key = (image.shape, image.tobytes())
-        name, _ = self._symbols.setdefault(key, (f"i{len(self._symbols)}", image))
-        parts = tag("title", text), tag("use", href=f"#{name}")
-        return tag("svg", *parts, role="img", width=size, height=size)
+        if key not in self._names:
+            self._names[key] = f"i{len(self._images)}"
+            self._images.append(image)
+        return self._names[key]
 
     def symbols(self):
-        """The markup with the pictures themselves; it shows nothing."""
-        symbols = [_symbol(name, image) for name, image in self._symbols.values()]
-        return tag("svg", *symbols, class_="symbols", aria_hidden="true")
+        """What the template needs to know of each symbol."""
+        for i, image in enumerate(self._images):
+            height, width = image.shape[:2]
+            yield {
+                "name": f"i{i}",
+                "width": width,
+                "height": height,
+                "address": f"data:image/png;base64,{_base64(pictures.png(image))}",
+                "smooth": max(height, width) >= SMOOTH_FROM,
+            }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Card:
-    """A query's part of the page, and what it is filtered by.
+    """A query, and what its part of the page is filtered by.
 
     Args:
-        name: String, the heading.
-        head: `Html` below the heading.
-        body: `Html` beside it.
-        label: String, the true class, or None where it is not known.
-        predicted: List of strings, the class that each model predicts.
+        query: `page.Explained` or `page.Retrieved`.
+        predicted: Sequence of strings, the class that each model predicts.
+        exemplars: Sequence of lists of `page.Exemplar`, all those that are shown.
     """
 
-    name: str
-    head: Html
-    body: Html
-    label: str | None
+    query: object
     predicted: list
+    exemplars: list
 
+    @property
     def verdict(self):
         """`"right"` if every model is, `"wrong"` if one is not, or `"unknown"`."""
-        verdicts = [verdict(self.label, predicted) for predicted in self.predicted]
+        verdicts = [verdict(self.query.label, predicted) for predicted in self.predicted]
         return next((v for v in ("unknown", "wrong") if v in verdicts), "right")
 
 
@@ -86,133 +83,81 @@ def verdict(label, predicted):
     return "right" if predicted == label else "wrong"
 
 
-def badge(kind, words=None):
-    """A sign and words for `"right"`, `"wrong"` or `"unknown"`."""
-    read = tag("span", kind, ": ", class_="read") if words else ""
-    sign = tag("span", SIGNS[kind], " ", aria_hidden="true")
-    return tag("span", sign, read, words or kind, class_=f"badge {kind}")
+def number(value):
+    """A number with three decimals and a true minus sign."""
+    return f"{round(float(value), 3) + 0.0:.3f}".replace("-", "−")
 
 
-def facts_list(facts):
-    """Names and values, as a definition list."""
-    shown = (
-        (name, number(value) if isinstance(value, float) else value)
-        for name, value in facts.items()
-    )
-    pairs = (tag("div", tag("dt", name), tag("dd", value)) for name, value in shown)
-    return tag("dl", *pairs)
+def keywords(rule):
+    """A rule in parts, of which every second is an IF, AND or THEN."""
+    return re.split(r"\b(IF|AND|THEN)\b", rule)
 
 
-def page(title, intro, facts, cards, shown):
+def page(kind, title, facts, cards):
     """The page.
 
     Args:
+        kind: String, `"explanations"` or `"gallery"`, of which there are templates.
         title: String.
-        intro: String, a paragraph on how to read the page.
         facts: Dictionary of names and strings or numbers, shown at the top.
         cards: List of `Card`.
-        shown: `Pictures` of the cards.
 
     Returns:
         String, the HTML file, to be written as UTF-8; the same for the same arguments.
     """
     style, script = (_resource(name) for name in ("page.css", "page.js"))
-    classes = sorted({c for card in cards for c in (card.label, *card.predicted)} - {None})
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_source(style)}; "
-        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
+    names = {name for card in cards for name in (card.query.label, *card.predicted)}
+    classes = sorted(names - {None})
+    shown = len(cards) + sum(len(part) for card in cards for part in card.exemplars)
+    template = _templates().get_template(f"{kind}.html.j2")
+    text = template.render(
+        title=title,
+        facts=facts,
+        cards=cards,
+        classes=classes,
+        place={name: i for i, name in enumerate(classes)},
+        many=shown > MANY,
+        pictures=Pictures(),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", title),
-        tag("style", style),
+    # A lone surrogate, as file names can have, could not be written as UTF-8.
+    return text.encode("utf-8", "replace").decode()
+
+
+@functools.cache
+def _templates():
+    import jinja2  # here, as a command line's --help does without
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepncm_tf.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    body = tag(
-        "body",
-        tag("a", "Skip to the queries", class_="skip", href="#queries"),
-        tag("header", tag("h1", title), tag("p", intro), facts_list(facts)),
-        _filter(cards, classes),
-        tag("main", *(_article(i, card, classes) for i, card in enumerate(cards)),
-            id="queries", tabindex="-1", aria_label="Queries",
-            class_="many" if shown.times_shown > MANY else None),
-        shown.symbols(),
-        tag("script", script),
-    )  # fmt: skip
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def _article(i, card, classes):
-    return tag(
-        "article",
-        tag("div", tag("h2", card.name, id=f"q{i}"), card.head, class_="query"),
-        tag("div", card.body, class_="body"),
-        aria_labelledby=f"q{i}",
-        data_verdict=card.verdict(),
-        data_label="" if card.label is None else classes.index(card.label),
-        data_predicted=" ".join(str(classes.index(name)) for name in card.predicted),
-    )
-
-
-def _filter(cards, classes):
-    """Hidden until the script, without which it would do nothing, shows it."""
-    verdicts = [card.verdict() for card in cards]
-    choices = {"all": ("All", len(cards))}
-    choices["mistakes"] = ("Mistakes", verdicts.count("wrong"))
-    choices["right"] = ("Right", verdicts.count("right"))
-    radios = (
-        tag("label",
-            tag("input", type="radio", name="show", value=value, checked=value == "all"),
-            tag("span", words, " ", tag("small", count)))
-        for value, (words, count) in choices.items()
-    )  # fmt: skip
-    roles = {
-        "either": "true or predicted class",
-        "true": "true class",
-        "predicted": "predicted class",
-    }
-    return tag(
-        "form",
-        tag("fieldset", tag("legend", "Show"), *radios),
-        _select("Class", "class", {"": "any class"} | {name: name for name in classes}),
-        _select("which is the", "as", roles),
-        tag("p", f"{len(cards)} of {len(cards)} shown", role="status", id="count"),
-        tag("button", "Show all", type="button", id="clear", hidden=True),
-        role="search",
-        aria_label="Filter the queries",
-        autocomplete="off",
-        hidden=True,
-    )
-
-
-def _select(label, name, options):
-    items = (tag("option", words, value=value) for value, words in options.items())
-    return tag("label", tag("span", label), tag("select", *items, name=name))
-
-
-def _symbol(name, image):
-    height, width = image.shape[:2]
-    data = base64.b64encode(pictures.png(image)).decode()
-    picture = tag(
-        "image",
-        width=width,
-        height=height,
-        href=f"data:image/png;base64,{data}",
-        class_="smooth" if max(height, width) >= SMOOTH_FROM else None,
-    )
-    return tag("symbol", picture, id=name, viewBox=f"0 0 {width} {height}")
+    templates.filters |= {"number": number, "keywords": keywords}
+    templates.globals["verdict"] = verdict
+    return templates
 
 
 def _resource(name):
-    return Html(
-        importlib.resources.files("deepncm_tf.pages").joinpath(name).read_text("utf-8")
+    return importlib.resources.files("deepncm_tf.pages").joinpath(name).read_text("utf-8")
+
+
+def _policy(style, script):
+    """Nothing is loaded, and of style and script only our own are heeded."""
+    style, script = (
+        f"'sha256-{_base64(hashlib.sha256(code.encode()).digest())}'"
+        for code in (style, script)
+    )
+    return (
+        f"default-src 'none'; img-src data:; style-src {style}; "
+        f"script-src {script}; base-uri 'none'; form-action 'none'"
     )
 
 
-def _source(code):
-    digest = hashlib.sha256(code.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+def _base64(data):
+    return base64.b64encode(data).decode()

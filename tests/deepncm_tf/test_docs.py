@@ -19,7 +19,7 @@ from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering
-from deepncm_tf.pages import markup, page, pictures
+from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import training
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
@@ -39,7 +39,6 @@ DOCUMENTED = [
     evaluation.nearest,
     explanation.explain,
     explanation.find_exemplars,
-    markup.tag,
     page.Exemplar,
     page.explanations_page,
     page.gallery_page,
@@ -61,7 +60,6 @@ DOCUMENTED = [
 WITH_EXAMPLES = [
     classifiers,
     neighbors,
-    markup,
     metrics,
     model,
     *(importlib.import_module(cls.__module__) for cls in classifiers.NAMES.values()),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries for the pages: pictures of 2 x 2 pixels, of which no two are alike."""
+"""Queries for the pages, and what is to be shown of them, as by `read_page.shown`.
+
+Pictures are of 2 x 2 pixels, and no two are alike.
+"""
 
 import numpy as np
 
@@ -14,6 +17,7 @@ HOSTILE = (
 )
 # True class (None: not known) and what two models predict.
 OUTCOMES = ((0, 0, 0), (0, 1, 0), (1, 1, 1), (2, 3, 3), (None, 0, 2), (3, 2, 3), (0, 0, 1))
+SIGNS = {"right": "✓", "wrong": "✗", "unknown": "?"}
 
 
 def picture(index):
@@ -65,3 +69,71 @@ def both(names=PLAIN):
         "explanations": page.explanations_page(names[0], facts, explained(names)),
         "gallery": page.gallery_page(names[0], facts, retrieved(names)),
     }
+
+
+def expected_cards(kind, names, verdicts):
+    """The cards of a page with these names, which count as right, wrong or unknown."""
+    if kind == "explanations":
+        pairs = zip(explained(names), verdicts, strict=True)
+        return [_explanation(*pair) for pair in pairs]
+    return [_retrieval(*pair) for pair in zip(retrieved(names), verdicts, strict=True)]
+
+
+def _card(query, predicted, verdict):
+    """What both kinds of card say of a query."""
+    return {
+        "name": query.name,
+        "picture": (f"query: {query.name}", query.image.tolist()),
+        "facts": {"True class": "not known" if query.label is None else query.label},
+        "badge": None,
+        "verdict": verdict,
+        "label": query.label,
+        "predicted": predicted,
+    }
+
+
+def _section(heading, words, neighbours=()):
+    return {"heading": heading, "words": words, "neighbours": [*neighbours]}
+
+
+def _neighbours(exemplars, captions):
+    shown = []
+    for one, caption in zip(exemplars, captions, strict=True):
+        mark = {None: None, True: "right", False: "wrong"}[one.right]
+        words = f"training image {one.index}, class {one.label}"
+        words += f", similarity {one.similarity:.3f}" + (f", {mark}" if mark else "")
+        caption = f"{caption} {one.similarity:.3f}"
+        picture = (words, one.image.tolist())
+        shown.append({"picture": picture, "mark": mark, "caption": caption})
+    return shown
+
+
+def _explanation(query, verdict):
+    sections = []
+    for one in query.evidence:
+        notes = ["predicted"] * (one.name == query.predicted)
+        notes += ["true class"] * (one.name == query.label)
+        notes = ", ".join([*notes, f"score {one.score:.3f}"])
+        captions = [f"no. {exemplar.index}" for exemplar in one.exemplars]
+        near = _neighbours(one.exemplars, captions)
+        sections.append(_section(f"{one.name} {notes}", "", near))
+    sections.append(_section("Rule", " ".join(query.rule.split())))
+    sections.append(_section("What would have changed the decision", query.change))
+    card = _card(query, [query.predicted], verdict)
+    card["facts"]["Predicted"] = query.predicted
+    return {**card, "badge": f"{SIGNS[verdict]} {verdict}", "sections": sections}
+
+
+def _retrieval(query, verdict):
+    sections = []
+    for model, (predicted, exemplars) in query.models.items():
+        one = "unknown" if query.label is None else "wrong"
+        one = "right" if predicted == query.label else one
+        words = f"{SIGNS[one]} {one}: predicted {predicted}"
+        marks = [exemplar.right for exemplar in exemplars]
+        if None not in marks:
+            words += f" {marks.count(True)} of {len(marks)} neighbours right"
+        near = _neighbours(exemplars, [exemplar.label for exemplar in exemplars])
+        sections.append(_section(model, words, near))
+    card = _card(query, [name for name, _ in query.models.values()], verdict)
+    return {**card, "sections": sections}
