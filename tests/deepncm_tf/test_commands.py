@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import types
 
+import check_pages
 import keras
 import numpy as np
 import pytest
@@ -95,7 +96,9 @@ def test_a_report_is_written(finished, patch, tmp_path, capsys):
         assert set(labels[index]) == {c}
     assert len(numbers["queries"]) == 7
     html = (out / "index.html").read_text("utf-8")
-    assert numbers["queries"][3]["predicted"] in html
+    page = read_page.shown(html)
+    assert page["facts"]["Run"] == folder.name
+    check_pages.check_report(page, numbers, datasets.load("digits", "coarse"))
     sheet = read_page.pixels((out / "exemplars.png").read_bytes())
     assert sheet.shape[0] == pytest.approx(5 * 66, abs=8)
     run(patch, explain, model_dir=str(folder), output=str(out), num_queries=7)
@@ -170,6 +173,9 @@ def test_files_are_explained(finished, patch, tmp_path):
     (query,) = json.loads((out / "explanations.json").read_text())["queries"]
     assert query["name"] == "<b>one.png"
     assert query["label"] is None
+    (card,) = read_page.shown((out / "index.html").read_text("utf-8"))["cards"]
+    assert (card["name"], card["label"]) == ("<b>one.png", None)
+    assert card["picture"][1] == pictures.checked(image).tolist()
     run(
         patch, explain, model_dir=str(folder), output=str(tmp_path / "other"), num_queries=1
     )
@@ -230,9 +236,12 @@ def test_gallery(finished, patch, tmp_path):
     _, folder = finished
     output = tmp_path / "pages" / "gallery.html"
     run(patch, gallery, model_dirs=[str(folder)], output=str(output))
-    html = output.read_text("utf-8")
-    assert html.count("<article") == 5
-    assert folder.name in html
+    page = read_page.shown(output.read_text("utf-8"))
+    assert page["facts"] == {"Dataset": "digits", "Models": "1"}
+    assert models_shown(page) == [folder.name]
+    model = keras.models.load_model(folder / "model.keras")
+    names = datasets.class_names("digits", "coarse")
+    check_pages.check_gallery(page, model, datasets.load("digits", "coarse"), names)
 
 
 def test_a_gallery_loses_no_model(finished, patch, monkeypatch, tmp_path):
@@ -244,10 +253,19 @@ def test_a_gallery_loses_no_model(finished, patch, monkeypatch, tmp_path):
     output, links = tmp_path / "gallery.html", ["by_one", "by_other"]
     paths = [str(tmp_path / name) for name in links]
     run(patch, gallery, model_dirs=paths, output=str(output))
-    assert all(name in output.read_text("utf-8") for name in links)
+    assert models_shown(read_page.shown(output.read_text("utf-8"))) == links
     monkeypatch.chdir(folder)  # which has a name, although "." has none
     run(patch, gallery, model_dirs=["."], output=str(output))
-    assert folder.name in output.read_text("utf-8")
+    assert models_shown(read_page.shown(output.read_text("utf-8"))) == [folder.name]
+
+
+def models_shown(page):
+    """The models of a gallery: five queries, by each model three neighbours of each."""
+    sections = [card["sections"] for card in page["cards"]]
+    assert {len(one["neighbours"]) for part in sections for one in part} == {3}
+    headings = [[one["heading"] for one in part] for part in sections]
+    assert headings == [headings[0]] * 5
+    return headings[0]
 
 
 def test_projector_files(finished, patch, tmp_path):

@@ -69,6 +69,15 @@ def test_names_are_text(kind, text):
         assert name not in hostile
 
 
+@pytest.mark.parametrize("name", sample_pages.HOSTILE)
+def test_names_of_queries_are_text(name):
+    """They are those of files, which anyone may have named."""
+    query = page.Retrieved(sample_pages.picture(0), name, None, {})
+    (card,) = read_page.shown(page.gallery_page("One", {}, [query]))["cards"]
+    name = name.replace("\ud800", "?")
+    assert (card["name"], card["picture"][0]) == (name, f"query: {name}")
+
+
 def test_what_the_templates_trust():
     """Only our own style and script go into a page as they are."""
     assert page_frame._templates().autoescape is True
@@ -89,7 +98,8 @@ def test_what_is_missing_is_no_blank():
 
 def test_the_same_in_every_process_and_without_keras():
     code = (
-        "import hashlib, sys, sample_pages; pages = str(sample_pages.both()).encode(); "
+        "import hashlib, sys, sample_pages; assert 'jinja2' not in sys.modules; "  # --help
+        "pages = str(sample_pages.both()).encode(); "
         "print(hashlib.sha256(pages).hexdigest(), {'keras', 'tensorflow'} & {*sys.modules})"
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
