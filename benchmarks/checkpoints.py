@@ -24,6 +24,7 @@ import numpy as np
 from deepncm_tf import flags
 from deepncm_tf.runs import training
 from deepncm_tf.runs.checkpoints import Checkpoints, Progress
+from deepncm_tf.runs.plan import TrainingPlan
 from official_resnet import recipe
 
 CHECKPOINTS = 30
@@ -31,7 +32,8 @@ CHECKPOINTS = 30
 
 def variables(resnet_size):
     config = flags.resolve({"ncm": "decay", "resnet_size": resnet_size})
-    model = training.build_model(config, np.zeros(50000, "int32"))
+    plan = TrainingPlan.make(config, np.zeros(50000, "int32"))
+    model = training.build_model(config, plan)
     model.compile(keras.optimizers.SGD(0.1, momentum=recipe.MOMENTUM))
     model.build_training(
         keras.KerasTensor((None, 32, 32, 3), "float32"), keras.KerasTensor((None,), "int32")

@@ -22,23 +22,20 @@ DROP_EPOCHS = (100, 150, 200)
 RATES = (1.0, 0.1, 0.01, 0.001)
 
 
-# Those of SNCA on CIFAR: after 50, 100 and 150 of 200 epochs.
-SNCA_TRAIN_EPOCHS = 200
-SNCA_DROP_EPOCHS = (50, 100, 150)
-RECIPES = {
-    "official": (TRAIN_EPOCHS, DROP_EPOCHS),
-    "snca": (SNCA_TRAIN_EPOCHS, SNCA_DROP_EPOCHS),
-}
-
-
-def learning_rate_schedule(initial_learning_rate, total_steps, recipe="official"):
-    """Piecewise constant schedule of a recipe, as fractions of the run.
+def learning_rate_schedule(
+    initial_learning_rate,
+    total_steps,
+    drop_epochs=DROP_EPOCHS,
+    train_epochs=TRAIN_EPOCHS,
+):
+    """Piecewise constant schedule: at each drop the rate falls to a tenth.
 
     Args:
         initial_learning_rate: Float, the rate of the first part of the run.
         total_steps: Int, optimizer steps in the whole run.
-        recipe: `"official"`, with drops to a tenth after 2/5, 3/5 and 4/5 of the run; or
-            `"snca"`, after 1/4, 1/2 and 3/4.
+        drop_epochs: Three ints, epochs of the recipe after which the rate drops; as
+            fractions of `train_epochs` they hold for a run of any length.
+        train_epochs: Int, epochs of the recipe.
 
     Returns:
         A `keras.optimizers.schedules.PiecewiseConstantDecay`. As in the official code,
@@ -52,9 +49,8 @@ def learning_rate_schedule(initial_learning_rate, total_steps, recipe="official"
             "`total_steps` must be a positive number of optimizer steps. "
             f"Received: total_steps={total_steps}"
         )
-    epochs, drops = RECIPES[recipe]
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        boundaries=[total_steps * epoch // epochs for epoch in drops],
+        boundaries=[total_steps * epoch // train_epochs for epoch in drop_epochs],
         values=[initial_learning_rate * rate for rate in RATES],
     )
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classifiers: Keras layers from features to class logits, with a state that learns."""
 
+import importlib
+
 import keras
 
 from deepncm_tf.classifiers.class_means import ClassMeans
@@ -11,6 +13,7 @@ from deepncm_tf.classifiers.neighborhood_components import NeighborhoodComponent
 from deepncm_tf.classifiers.online_mean import OnlineMean
 from deepncm_tf.classifiers.softmax import Softmax
 from deepncm_tf.classifiers.sub_centroids import SubCentroids
+from deepncm_tf.utils.registry import METHODS
 
 __all__ = [
     "ClassMeans",
@@ -25,12 +28,11 @@ __all__ = [
 ]
 
 NAMES = {
-    "condensation": MeanCondensation,
-    "decay": DecayMean,
-    "dnc": SubCentroids,
-    "nca": NeighborhoodComponents,
-    "online": OnlineMean,
-    "softmax": Softmax,
+    name: getattr(
+        importlib.import_module(f"deepncm_tf.classifiers.{method.module}"),
+        method.class_name,
+    )
+    for name, method in METHODS.items()
 }
 
 
@@ -38,10 +40,9 @@ def get(identifier, **arguments):
     """Retrieves a classifier.
 
     Args:
-        identifier: A name (`"softmax"`, `"online"`, `"condensation"`, `"decay"`,
-            `"dnc"`, `"nca"`), a
-            config dictionary as from `keras.saving.serialize_keras_object`, or a
-            `Classifier`, which is returned as it is.
+        identifier: A name in `NAMES`, such as `"decay"`; a config dictionary as from
+            `keras.saving.serialize_keras_object`; or a `Classifier`, which is returned as
+            it is.
         **arguments: Arguments of the constructor, with a name.
 
     Returns:

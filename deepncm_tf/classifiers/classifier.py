@@ -82,12 +82,16 @@ class Classifier(keras.layers.Layer):
             )
 
     @classmethod
-    def data_arguments(cls, arguments, labels):
-        """Completes the constructor's arguments by what follows from the training data.
+    def prepare(cls, arguments, plan):
+        """Completes the constructor's arguments by what follows from the plan of a run.
 
         Args:
-            arguments: Dictionary of arguments.
-            labels: `(n,)` integers, classes of the training samples in order.
+            arguments: Dictionary of what the flags say, by argument; also of what is no
+                argument of the constructor itself, such as `momentum_schedule`.
+            plan: A `runs.plan.TrainingPlan`.
+
+        Returns:
+            Dictionary of arguments of the constructor.
         """
         return arguments
 
@@ -122,8 +126,6 @@ class Classifier(keras.layers.Layer):
             logits: `(batch, ..., num_classes)`, those of the features in training, where
                 the caller has them; methods with `needs_logits` compute them otherwise.
         """
-        if not self.built:
-            self.build(tuple(features.shape))
         if self.needs_logits and logits is None:
             logits = self(features, training=True)
         samples = self._samples(
@@ -140,6 +142,8 @@ class Classifier(keras.layers.Layer):
         """
 
     def _samples(self, features, labels, sample_weight=None, index=None, logits=None):
+        if not self.built:
+            self.build(tuple(features.shape))
         return Samples(
             features,
             labels,

@@ -8,7 +8,7 @@ from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.distribution import replicas
 from deepncm_tf.numerics.bank import Bank, make_rows
 from deepncm_tf.numerics.clustering import unit
-from deepncm_tf.numerics.momentum import as_momentum, current, serialize
+from deepncm_tf.numerics.momentum import as_momentum, by_steps, current, serialize
 from deepncm_tf.numerics.samples import class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
@@ -112,8 +112,11 @@ class NeighborhoodComponents(Classifier):
         return [self.knn_accuracy]
 
     @classmethod
-    def data_arguments(cls, arguments, labels):
-        return {**arguments, "bank_size": len(labels), "bank_labels": labels}
+    def prepare(cls, arguments, plan):
+        arguments = {**arguments, "bank_size": len(plan.labels), "bank_labels": plan.labels}
+        if arguments.pop("momentum_schedule", None) == "steps":
+            arguments["momentum"] = by_steps(arguments["momentum"], plan.total_steps)
+        return arguments
 
     def build(self, features_shape):
         if len(features_shape) != 2:

@@ -12,7 +12,12 @@ from deepncm_tf.classifiers.nearest_sub_centroid import NearestSubCentroid
 from deepncm_tf.distribution import replicas
 from deepncm_tf.numerics import centroids, clustering
 from deepncm_tf.numerics.memory import FeatureMemory, ranks_in_class
-from deepncm_tf.numerics.momentum import as_momentum, current, serialize
+from deepncm_tf.numerics.momentum import (
+    as_momentum,
+    current,
+    serialize,
+    with_learning_rate,
+)
 from deepncm_tf.utils.arguments import as_positive_integer, check_choice, check_number
 
 CLUSTERINGS = ("sinkhorn", "kmeans")
@@ -120,12 +125,17 @@ class SubCentroids(NearestSubCentroid):
         self.dead = DeadSubCentroids(self._sizes_list(), dtype=self.state_dtype)
 
     @classmethod
-    def data_arguments(cls, arguments, labels):
-        if arguments.get("num_sub_centroids") != "auto":
-            return arguments
-        found = collections.Counter(int(label) for label in labels)
-        counts = [found[c] for c in range(arguments["num_classes"])]
-        return {**arguments, "num_sub_centroids": centroids.sizes_by_count(counts)}
+    def prepare(cls, arguments, plan):
+        arguments = dict(arguments)
+        if arguments.pop("momentum_schedule", None) == "learning_rate":
+            arguments["momentum"] = with_learning_rate(
+                arguments["momentum"], plan.learning_rate
+            )
+        if arguments.get("num_sub_centroids") == "auto":
+            numbers = collections.Counter(int(label) for label in plan.labels)
+            counts = [numbers[c] for c in range(arguments["num_classes"])]
+            arguments["num_sub_centroids"] = centroids.sizes_by_count(counts)
+        return arguments
 
     def build(self, features_shape):
         super().build(features_shape)

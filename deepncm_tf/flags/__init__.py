@@ -10,16 +10,16 @@ import os
 from absl import flags
 
 from deepncm_tf.data.datasets import DATASETS
-from deepncm_tf.flags.flag import SCHEDULE, choice
+from deepncm_tf.flags.flag import choice
 from deepncm_tf.flags.methods import METHOD_FLAGS
 from deepncm_tf.flags.run import RUN_FLAGS
 from deepncm_tf.utils.errors import UserError
+from deepncm_tf.utils.registry import METHODS
 
-METHODS = ("softmax", "online", "condensation", "decay", "dnc", "nca")
 ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")
 LONGEST_NAME = 180  # characters; a log's name has some more, and the usual limit is 255
 FLAGS = (
-    choice("ncm", "decay", METHODS, "Method of classification."),
+    choice("ncm", "decay", tuple(METHODS), "Method of classification."),
     *METHOD_FLAGS,
     *RUN_FLAGS,
 )
@@ -150,10 +150,10 @@ def num_classes(config):
 
 
 def classifier_arguments(config):
-    """Arguments of the classifier that a resolved config describes."""
+    """What a resolved config says of its classifier, for `Classifier.prepare`."""
     arguments = {"num_classes": num_classes(config)}
     for flag in FLAGS:
-        if flag.method and flag.name in config and flag.argument is not SCHEDULE:
+        if flag.method and flag.name in config:
             value = flag.convert(config[flag.name], config)
             arguments[flag.argument or flag.name] = value
     return arguments

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-SCHEDULE = "schedule"  # of an argument over the run, which needs the number of steps
-
 
 @dataclasses.dataclass(frozen=True)
 class Flag:

@@ -2,7 +2,6 @@
 """The flags that belong to one method each."""
 
 from deepncm_tf.flags.flag import (
-    SCHEDULE,
     Flag,
     choice,
     in_range,
@@ -54,7 +53,7 @@ METHOD_FLAGS = (
         "Whether 1 - --centroid_momentum falls with the learning rate.",
         before="constant",
         method="dnc",
-        argument=SCHEDULE,
+        argument="momentum_schedule",
     ),
     integer(
         "memory_batches",
@@ -141,7 +140,7 @@ METHOD_FLAGS = (
         "Whether --bank_momentum rises to 0.8 and 0.9 after 80 and 120 of 130 parts of "
         "the run.",
         method="nca",
-        argument=SCHEDULE,
+        argument="momentum_schedule",
     ),
     Flag(
         "bank_sharding",

@@ -5,6 +5,7 @@ import math
 
 from deepncm_tf.data.datasets import DATASETS
 from deepncm_tf.flags.flag import Flag, choice, integer, positive
+from deepncm_tf.utils.registry import METHODS
 
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 RUN_FLAGS = (
@@ -15,7 +16,7 @@ RUN_FLAGS = (
         "default 128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives "
         "DeepNCM's variant with equal parameters.",
         minimum=0,
-        from_method={"dnc": 128, "nca": 128},
+        from_method={name: method.embedding_dim for name, method in METHODS.items()},
     ),
     choice("dataset", "cifar10", tuple(DATASETS), "Images to train on."),
     choice(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training run: its folder, checkpoints and signals, and the run once it is finished."""
+"""A training run: its folder, plan, model and checkpoints; and the run once finished."""
 
 from deepncm_tf.runs.config import flags_identity
 from deepncm_tf.runs.folder import LOCK, SUMMED, SUMS, RunFolder

@@ -8,6 +8,7 @@ import time
 import keras
 import tensorflow as tf
 
+from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas
 from deepncm_tf.utils import files
 
@@ -38,26 +39,24 @@ class EpochReport(keras.callbacks.Callback):
     attribute `entry` holds everything: the logs, epoch, step, learning rate and speed.
 
     Args:
-        evaluations: Dictionary from `"val"` or `"test"` to a dataset and its steps.
+        splits: Dictionary from `"val"` or `"test"` to images and labels.
         every: Int, epochs from one evaluation to the next; the last is always evaluated.
-        epochs: Int, epochs of the run.
-        learning_rate: Schedule of the run, from a step to a rate.
-        samples: Int, training samples in an epoch.
-        batch_size: Int.
+        plan: The run's `TrainingPlan`.
         progress: The run's `checkpoints.Progress`, with the part of the first epoch that
             is trained already.
     """
 
-    def __init__(
-        self, evaluations, every, epochs, learning_rate, samples, batch_size, progress
-    ):
+    def __init__(self, splits, every, plan, progress):
         super().__init__()
-        self.evaluations = evaluations
+        self.evaluations = {
+            name: (
+                pipeline.evaluation_dataset(*split, plan.batch_size),
+                pipeline.steps_per_epoch(len(split[1]), plan.batch_size),
+            )
+            for name, split in splits.items()
+        }
         self.every = every
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.samples = samples
-        self.batch_size = batch_size
+        self.plan = plan
         self.progress = progress
         self.entry = None
 
@@ -71,16 +70,17 @@ class EpochReport(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
         step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-        samples = min(self.progress.batches * self.batch_size, self.samples)
+        samples = self.progress.batches * self.plan.batch_size
+        samples = min(samples, len(self.plan.labels))
         self.entry = {
             "epoch": epoch + 1,
             "step": step,
             **logs,
-            "learning_rate": float(self.learning_rate(max(step - 1, 0))),
+            "learning_rate": float(self.plan.learning_rate(max(step - 1, 0))),
             "seconds": seconds,
             "images_per_second": samples / seconds,
         }
-        last = epoch + 1 == self.epochs or self.model.stop_training
+        last = epoch + 1 == self.plan.epochs or self.model.stop_training
         if last or (epoch + 1) % self.every == 0:
             figures = self._evaluate()
             self.entry.update(figures)

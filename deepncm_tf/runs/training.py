@@ -13,12 +13,11 @@ from deepncm_tf.distribution import replicas
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.finite import NotFiniteError
-from deepncm_tf.numerics import momentum
-from deepncm_tf.utils import signals
 from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.runs.checkpoints import Checkpoints
-from deepncm_tf.utils import files
-from official_resnet import cifar_resnet, recipe
+from deepncm_tf.runs.plan import TrainingPlan
+from deepncm_tf.utils import files, signals
+from official_resnet import cifar_resnet
 
 JIT_COMPILE = {"auto": "auto", "on": True, "off": False}
 
@@ -96,16 +95,14 @@ def _lost_workers(strategy):
         ) from error
 
 
-def build_model(config, labels=None):
+def build_model(config, plan):
     """The model that a config describes, not yet compiled.
 
     Args:
         config: Dictionary of flags as from `flags.resolve`.
-        labels: `(n,)` integers, those of the training images; for methods that need them.
+        plan: Its `TrainingPlan`.
     """
     method = classifiers.NAMES[config["ncm"]]
-    arguments = method.data_arguments(flags.classifier_arguments(config), labels)
-    _schedule_momentum(config, arguments, labels)
     return DeepNCM(
         cifar_resnet(
             config["resnet_size"],
@@ -113,7 +110,7 @@ def build_model(config, labels=None):
             datasets.IMAGE_SHAPE,
             bn_momentum=datasets.DATASETS[config["dataset"]].bn_momentum,
         ),
-        method(**arguments),
+        method(**method.prepare(flags.classifier_arguments(config), plan)),
         embedding_dim=config["embedding_dim"],
         normalize=method.wants_unit_features,
         gradient_clip=config["gradient_clip"] or None,
@@ -122,37 +119,12 @@ def build_model(config, labels=None):
     )
 
 
-def _schedule_momentum(config, arguments, labels):
-    if config.get("centroid_momentum_schedule") == "learning_rate":
-        rate = _learning_rate(config, labels)
-        arguments["momentum"] = momentum.with_learning_rate(arguments["momentum"], rate)
-    if config.get("bank_momentum_schedule") == "steps":
-        total_steps = _steps_per_epoch(config, labels) * config["train_epochs"]
-        arguments["momentum"] = momentum.by_steps(arguments["momentum"], total_steps)
-
-
-def _steps_per_epoch(config, labels):
-    return pipeline.steps_per_epoch(len(labels), config["batch_size"])
-
-
-def _learning_rate(config, labels):
-    total_steps = _steps_per_epoch(config, labels) * config["train_epochs"]
-    return recipe.learning_rate_schedule(
-        config["learning_rate"], total_steps, config["recipe"]
-    )
-
-
 def _train(config, folder, splits, stop):
     train = splits.pop("train")
-    batch_size = config["batch_size"]
-    steps = _steps_per_epoch(config, train[1])
-    total_steps = config["train_epochs"] * steps
-    schedule = _learning_rate(config, train[1])
-    model = build_model(config, train[1])
+    plan = TrainingPlan.make(config, train[1])
+    model = build_model(config, plan)
     model.compile(
-        keras.optimizers.SGD(
-            schedule, momentum=recipe.MOMENTUM, nesterov=config["recipe"] == "snca"
-        ),
+        plan.optimizer(),
         metrics=["accuracy"],
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
@@ -165,35 +137,19 @@ def _train(config, folder, splits, stop):
         writes=replicas.is_chief(model.distribute_strategy),
     )
     progress = checkpoints.restore()
-    max_steps = min(config["max_train_steps"] or total_steps, total_steps)
-    epochs = -(-max_steps // steps)
     if progress.history or progress.batches:
         print(
-            f"Going on after {len(progress.history)} of {epochs} epochs and "
+            f"Going on after {len(progress.history)} of {plan.epochs} epochs and "
             f"{progress.batches} steps in {folder.path}"
         )
-    report = EpochReport(
-        {
-            name: (
-                pipeline.evaluation_dataset(*split, batch_size),
-                pipeline.steps_per_epoch(len(split[1]), batch_size),
-            )
-            for name, split in splits.items()
-        },
-        config["epochs_between_evals"],
-        epochs,
-        schedule,
-        len(train[1]),
-        batch_size,
-        progress,
-    )
+    report = EpochReport(splits, config["epochs_between_evals"], plan, progress)
     record = Record(
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
     )
     if checkpoints.writes:
         _write_earlier_metrics(folder, record, progress)
     started = time.perf_counter()
-    _fit(config, model, train, steps, max_steps, progress, [report, record])
+    _fit(config, model, train, plan, progress, [report, record])
     print(f"Trained for {time.perf_counter() - started:.0f} s")
     return model, progress.history
 
@@ -210,19 +166,19 @@ def _write_earlier_metrics(folder, record, progress):
         record.write_metrics()
 
 
-def _fit(config, model, train, steps, max_steps, progress, callbacks):
-    """Fits to `max_steps`; first the rest of an epoch, where one is under way."""
-    last = -(-max_steps // steps)
+def _fit(config, model, train, plan, progress, callbacks):
+    """Fits to the plan's end; first the rest of an epoch, where one is under way."""
+    steps = plan.steps_per_epoch
     verbose = 1 if sys.stdout.isatty() else 2
-    while (epoch := len(progress.history)) < last:
-        epochs = epoch + 1 if progress.batches else last
+    while (epoch := len(progress.history)) < plan.epochs:
+        epochs = epoch + 1 if progress.batches else plan.epochs
         done = epoch * steps + progress.batches
-        if progress.batches == min(steps, max_steps - epoch * steps):
+        if progress.batches == min(steps, plan.max_steps - epoch * steps):
             _end_epoch(model, epoch, progress.batches, verbose, callbacks)
             continue
         dataset = pipeline.training_dataset(
             *train,
-            config["batch_size"],
+            plan.batch_size,
             epochs,
             seed=config["seed"],
             initial_epoch=epoch,
@@ -238,7 +194,7 @@ def _fit(config, model, train, steps, max_steps, progress, callbacks):
                 steps_per_epoch=steps - progress.batches,
                 shuffle=False,  # shuffled already
                 verbose=verbose,
-                callbacks=[StopAfter(max_steps - done), *callbacks],
+                callbacks=[StopAfter(plan.max_steps - done), *callbacks],
             )
         except NotFiniteError as error:
             epoch = (error.step - 1) // steps + 1

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from deepncm_tf.runs.plan import RECIPES
 from official_resnet import learning_rate_schedule, optimizer
 
 
@@ -39,6 +40,7 @@ def test_optimizer():
 
 
 def test_the_recipe_of_snca_drops_at_each_quarter():
-    schedule = learning_rate_schedule(0.1, 1000, recipe="snca")
+    recipe = RECIPES["snca"]
+    schedule = learning_rate_schedule(0.1, 1000, recipe.drop_epochs, recipe.train_epochs)
     assert schedule.boundaries == [250, 500, 750]
     assert schedule.values == pytest.approx([0.1, 0.01, 0.001, 0.0001])

@@ -7,7 +7,7 @@ import pytest
 from helpers import random_images, small_backbone, to_numpy
 from methods import IDS, TABLE
 
-from deepncm_tf import DeepNCM, flags
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NAMES, Classifier, Softmax, SubCentroids, get
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT
 from deepncm_tf.numerics.precision import sum_dtype
@@ -175,11 +175,6 @@ def test_save_and_export(cls, arguments, tmp_path):
     np.testing.assert_allclose(
         served.embed(images), model.embed(images, verbose=0), rtol=1e-5, atol=1e-5
     )
-
-
-def test_inventories_agree():
-    assert {cls for cls, _ in TABLE} == set(NAMES.values())
-    assert set(flags.METHODS) == set(NAMES)
 
 
 @tensorflow_only

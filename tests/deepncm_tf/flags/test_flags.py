@@ -331,6 +331,7 @@ def test_classifier_arguments_are_those_of_the_constructor():
         "num_classes": 10,
         "num_sub_centroids": 2,
         "momentum": 0.5,
+        "momentum_schedule": "learning_rate",
         "memory_size": 20,  # the batch is one of them
         "clustering": "sinkhorn",
         "sinkhorn_epsilon": 0.05,

@@ -197,10 +197,12 @@ def test_a_lambda_in_a_run_is_refused(folder):
 def test_sizes_are_those_of_models(method, tmp_path):
     """A model of any method is not larger than its weights."""
     from deepncm_tf.runs import model_file
+    from deepncm_tf.runs.plan import TrainingPlan
 
     config = flags.resolve({"ncm": method, "dataset": "digits"})
     arguments = flags.classifier_arguments(config) | {"num_classes": 10}
-    arguments = NAMES[method].data_arguments(arguments, np.arange(50) % 10)
+    plan = TrainingPlan.make(config, np.arange(50) % 10)
+    arguments = NAMES[method].prepare(arguments, plan)
     unit = NAMES[method].wants_unit_features
     model = DeepNCM(small_backbone((32, 32, 3)), NAMES[method](**arguments), normalize=unit)
     model.save(tmp_path / "model.keras")

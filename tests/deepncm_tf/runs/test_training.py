@@ -400,7 +400,7 @@ def test_overwrite(tmp_path, small_network, monkeypatch):
     before = (folder / "metrics.jsonl").read_bytes()
     anew = config(folder, train_epochs=1, seed=5, overwrite=True)
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="no such"):
-        patch.setattr(training, "build_model", lambda config, labels: int("no such"))
+        patch.setattr(training, "build_model", lambda config, plan: int("no such"))
         training.run(anew)
     assert (tmp_path / "run.old1" / "metrics.jsonl").read_bytes() == before
     training.run(config(folder, train_epochs=1, seed=5))
