@@ -8,10 +8,8 @@ replicas, each of which gets its slice of the same global batch.
 
 import tensorflow as tf
 
-from deepncm_tf.data import augmentation as snca
+from deepncm_tf.data.augmentation import AUGMENTATIONS
 from deepncm_tf.distribution import replicas
-
-PADDING = 4
 
 
 def steps_per_epoch(num_samples, batch_size):
@@ -31,58 +29,19 @@ def standardize(images):
     return tf.image.per_image_standardization(tf.cast(images, tf.float32))
 
 
-def augment(images, offsets, flips):
-    """Pads each image by 4, crops it at a given place and mirrors it where asked.
-
-    Args:
-        images: `(batch, height, width, channels)`.
-        offsets: int32 `(batch, 2)`, row and column of the crop, 0..8.
-        flips: bool `(batch,)`.
-
-    Returns:
-        Images of the same shape and dtype.
-    """
-    height, width = images.shape[1:3]
-    padded = tf.pad(images, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
-    rows = offsets[:, :1] + tf.range(height)  # (batch, height)
-    columns = tf.range(width)
-    columns = tf.where(flips[:, None], width - 1 - columns, columns)
-    columns = offsets[:, 1:] + columns  # (batch, width)
-    # Two gathers of whole images: no per-image operation, and no float until the end.
-    cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.gather(cropped, columns, axis=2, batch_dims=1)
-
-
-def epoch_plan(num_samples, seed, epoch, flip):
-    """Order and augmentation of an epoch.
+def epoch_order(num_samples, seed, epoch):
+    """Order of the samples in an epoch.
 
     Args:
         num_samples: Int.
         seed: Int.
         epoch: Int or scalar int tensor, counted from 0.
-        flip: Bool, whether images may be mirrored.
 
     Returns:
-        `(order, offsets, flips)`: int32 permutation `(n,)`, and for each position in the
-        epoch int32 `(n, 2)` crop offsets and bool `(n,)`.
+        Permutation of the samples, int32 `(n,)`.
     """
     seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=3)
-    order = tf.random.experimental.stateless_shuffle(tf.range(num_samples), seed=seeds[0])
-    offsets = tf.random.stateless_uniform(
-        (num_samples, 2), seeds[1], maxval=2 * PADDING + 1, dtype=tf.int32
-    )
-    flips = tf.random.stateless_uniform((num_samples,), seeds[2]) < 0.5
-    return order, offsets, flips if flip else tf.zeros_like(flips)
-
-
-def epoch_draws(num_samples, seed, epoch):
-    """Numbers in [0, 1) for the augmentation of an epoch: float32 `(n, 10)`.
-
-    Args:
-        num_samples, seed, epoch: As for `epoch_plan`.
-    """
-    seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=4)
-    return tf.random.stateless_uniform((num_samples, snca.DRAWS), seeds[3])
+    return tf.random.experimental.stateless_shuffle(tf.range(num_samples), seed=seeds[0])
 
 
 def training_dataset(
@@ -108,7 +67,7 @@ def training_dataset(
         initial_batch: Int, the batch of that epoch to begin with, counted from 0.
         flip: Bool, whether images may be mirrored.
         augmentation: `"standard"`, crops of padded images; or `"snca"`, see
-            `augmentation.augment`.
+            `colour_augmentation.augment`.
 
     Returns:
         Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
@@ -116,19 +75,16 @@ def training_dataset(
     """
     images, labels = tf.constant(images), tf.constant(labels)
     num_samples = labels.shape[0]
+    draw, augment = AUGMENTATIONS[augmentation]
 
     def epoch_dataset(epoch, shares):
-        order, offsets, flips = epoch_plan(num_samples, seed, epoch, flip)
-        if augmentation == "snca":
-            draws = epoch_draws(num_samples, seed, epoch)
+        order = epoch_order(num_samples, seed, epoch)
+        draws = draw(num_samples, seed, epoch, flip)
 
         def batch(rows):
             index = tf.gather(order, rows)
             image = tf.gather(images, index)
-            if augmentation == "snca":
-                image = snca.augment(image, tf.gather(draws, rows), flip)
-            else:
-                image = augment(image, tf.gather(offsets, rows), tf.gather(flips, rows))
+            image = augment(image, *(tf.gather(drawn, rows) for drawn in draws))
             return {"image": standardize(image), "index": index}, tf.gather(labels, index)
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)

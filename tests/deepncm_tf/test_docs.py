@@ -13,7 +13,7 @@ import pytest
 
 from deepncm_tf import DeepNCM, classifiers, evaluation, flags
 from deepncm_tf.classifiers import metrics
-from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.data import augmentation, datasets, pipeline
 from deepncm_tf.distribution import replicas
 from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model
@@ -44,8 +44,9 @@ DOCUMENTED = [
     page.gallery_page,
     pictures.contact_sheet,
     pictures.png,
-    pipeline.augment,
-    pipeline.epoch_plan,
+    augmentation.crop_and_mirror,
+    augmentation.draw_crops,
+    pipeline.epoch_order,
     pipeline.evaluation_dataset,
     pipeline.standardize,
     pipeline.training_dataset,

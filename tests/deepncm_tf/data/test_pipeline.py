@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepncm_tf.data import pipeline
+from deepncm_tf.data import augmentation, pipeline
 from deepncm_tf.distribution import replicas
 
 N, BATCH = 21, 8
@@ -38,7 +38,7 @@ def test_augment_against_a_loop(data):
     offsets = rng.integers(9, size=(N, 2)).astype("int32")
     flips = rng.integers(2, size=N).astype(bool)
     offsets[:3] = [[0, 0], [8, 8], [4, 4]]
-    actual = pipeline.augment(images, offsets, flips).numpy()
+    actual = augmentation.crop_and_mirror(images, offsets, flips).numpy()
     for image, (row, column), flip, result in zip(
         images, offsets, flips, actual, strict=True
     ):
@@ -48,11 +48,12 @@ def test_augment_against_a_loop(data):
 
 
 def test_plan_covers_all_offsets_and_both_flips():
-    order, offsets, flips = pipeline.epoch_plan(2000, seed=0, epoch=0, flip=True)
+    order = pipeline.epoch_order(2000, seed=0, epoch=0)
+    offsets, flips = augmentation.draw_crops(2000, seed=0, epoch=0, flip=True)
     np.testing.assert_array_equal(np.sort(order), np.arange(2000))
     assert set(offsets.numpy().ravel()) == set(range(9))
     assert 0.45 < np.mean(flips) < 0.55
-    *_, flips = pipeline.epoch_plan(2000, seed=0, epoch=0, flip=False)
+    _, flips = augmentation.draw_crops(2000, seed=0, epoch=0, flip=False)
     assert not np.any(flips)
 
 
@@ -91,9 +92,10 @@ def test_a_function_of_seed_and_epoch(data):
 def test_augmentation_and_standardization_are_applied(data):
     images, _ = data
     ((image, index, _), *_) = batches(pipeline.training_dataset(*data, BATCH, 1, seed=2))
-    order, offsets, flips = pipeline.epoch_plan(N, 2, 0, True)
+    order = pipeline.epoch_order(N, 2, 0)
+    offsets, flips = augmentation.draw_crops(N, 2, 0, True)
     np.testing.assert_array_equal(index, order[:BATCH])
-    expected = pipeline.augment(images[index], offsets[:BATCH], flips[:BATCH])
+    expected = augmentation.crop_and_mirror(images[index], offsets[:BATCH], flips[:BATCH])
     np.testing.assert_allclose(image, pipeline.standardize(expected), atol=1e-5)
 
 

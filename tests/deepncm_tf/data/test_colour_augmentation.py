@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepncm_tf.data import augmentation, pipeline
+from deepncm_tf.data import colour_augmentation, pipeline
 
-NEUTRAL = np.full(augmentation.DRAWS, 0.5, "float32")
+NEUTRAL = np.full(colour_augmentation.DRAWS, 0.5, "float32")
 WHOLE = {0: 1 - 1e-7, 1: 0.5}  # all of the area, width equal to height
 
 
@@ -30,16 +30,19 @@ def images():
 
 
 def test_nothing_drawn_changes_nothing(images):
-    found = augmentation.augment(images, changed({}, 3))
+    found = colour_augmentation.augment(images, changed({}, 3))
     np.testing.assert_allclose(found, images, atol=0.5)
 
 
 def test_mirrored_and_gray(images):
-    mirrored = augmentation.augment(images, changed({9: 0.4}, 3))
+    mirrored = colour_augmentation.augment(images, changed({9: 0.4}, 3))
     np.testing.assert_allclose(mirrored, images[:, :, ::-1], atol=0.5)
-    kept = augmentation.augment(images, changed({9: 0.4}, 3), flip=False)
-    np.testing.assert_allclose(kept, images, atol=0.5)
-    gray = augmentation.augment(images, changed({8: 0.19}, 3)).numpy()
+    (kept,) = colour_augmentation.draw(300, 0, 0, flip=False)
+    (mirrored,) = colour_augmentation.draw(300, 0, 0, flip=True)
+    np.testing.assert_array_equal(kept[:, :9], mirrored[:, :9])
+    assert (kept[:, 9] >= 0.5).numpy().all()
+    assert 0.4 < np.mean(mirrored[:, 9] < 0.5) < 0.6
+    gray = colour_augmentation.augment(images, changed({8: 0.19}, 3)).numpy()
     luma = images @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(gray, np.repeat(luma[..., None], 3, axis=-1), atol=0.5)
 
@@ -65,7 +68,7 @@ def loop_jitter(image, brightness, contrast, saturation, hue):
 def test_colours(images, seed):
     drawn = changed({}, 3)
     drawn[:, 4:8] = np.random.default_rng(seed).random((3, 4))
-    found = augmentation.augment(images, drawn).numpy()
+    found = colour_augmentation.augment(images, drawn).numpy()
     for image, expected, values in zip(images, found, drawn, strict=True):
         np.testing.assert_allclose(
             loop_jitter(image.astype("float64"), *values[4:8]), expected, atol=1.0
@@ -77,7 +80,7 @@ def test_crops_have_the_drawn_place_and_size():
     rows, columns = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9), indexing="ij")
     image = np.stack([rows, columns, 0 * rows], axis=-1)[None].astype("float32")
     area, ratio, row, column = 0.3, 0.8, 0.25, 0.9
-    found = augmentation.crop(
+    found = colour_augmentation.crop(
         image, *(tf.constant([v]) for v in (area, ratio, row, column))
     )
     part = 0.2 + 0.8 * area
@@ -106,6 +109,6 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(images):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(epoch(1, 0)[0], epoch(1, 1)[0])
     assert not np.array_equal(epoch(1, 0)[0], epoch(2, 0)[0])
-    drawn = pipeline.epoch_draws(1000, 0, 0).numpy()
-    assert drawn.shape == (1000, augmentation.DRAWS)
+    drawn = colour_augmentation.draw(1000, 0, 0, True)[0].numpy()
+    assert drawn.shape == (1000, colour_augmentation.DRAWS)
     assert 0 <= drawn.min() < 0.01 < 0.99 < drawn.max() < 1

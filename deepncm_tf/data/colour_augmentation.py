@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The augmentation of SNCA: random crops of any size, colours, gray, mirrored.
+
+All of it works on whole batches, and is a function of numbers drawn beforehand.
+"""
+
+import math
+
+import tensorflow as tf
+
+AREA = (0.2, 1.0)  # share of the image that a crop has
+RATIO = (3 / 4, 4 / 3)  # width to height
+JITTER = 0.4  # of brightness, contrast, saturation and hue
+GRAY = 0.2  # probability
+GRAY_WEIGHTS = (0.299, 0.587, 0.114)
+DRAWS = 10  # numbers per image
+
+
+def draw(num_samples, seed, epoch, flip):
+    """Numbers in [0, 1) for the augmentation of an epoch.
+
+    Args:
+        num_samples: Int.
+        seed: Int.
+        epoch: Int or scalar int tensor, counted from 0.
+        flip: Bool, whether images may be mirrored.
+
+    Returns:
+        A tuple of one tensor, float32 `(n, 10)`.
+    """
+    seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=4)
+    draws = tf.random.stateless_uniform((num_samples, DRAWS), seeds[3])
+    if not flip:
+        draws = tf.concat([draws[:, :-1], tf.ones((num_samples, 1))], axis=1)
+    return (draws,)
+
+
+def augment(images, draws):
+    """Crops, colours and mirrors images.
+
+    Args:
+        images: `(batch, height, width, 3)`, values 0..255, of any numeric dtype.
+        draws: float32 `(batch, 10)` in [0, 1): area, ratio, row and column of the crop,
+            brightness, contrast, saturation, hue, gray, mirroring.
+
+    Returns:
+        float32 images of the same shape, values 0..255.
+
+    Deviations:
+        The original draws a crop again where it does not fit, and takes the colour
+        operations in random order; here a crop is cut to what fits, and their order is
+        brightness, contrast, saturation, hue.
+
+    Reference:
+        - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
+          Analysis", ECCV 2018, section 4.1 and the code released with it.
+    """
+    area, ratio, row, column, *colours, gray, mirror = tf.unstack(draws, axis=1)
+    images = crop(tf.cast(images, tf.float32), area, ratio, row, column)
+    images = jitter(images, *colours)
+    images = tf.where(_wide(gray < GRAY), to_gray(images), images)
+    return tf.where(_wide(mirror < 0.5), images[:, :, ::-1], images)
+
+
+def crop(images, area, ratio, row, column):
+    """Parts of images in the size of the whole, with bilinear interpolation.
+
+    Args:
+        images: float32 `(batch, height, width, channels)`.
+        area, ratio, row, column: `(batch,)` in [0, 1), draws.
+    """
+    area = AREA[0] + (AREA[1] - AREA[0]) * area
+    low, high = (math.log(value) for value in RATIO)
+    ratio = tf.exp(low + (high - low) * ratio)
+    height = tf.minimum(tf.sqrt(area / ratio), 1.0)
+    width = tf.minimum(tf.sqrt(area * ratio), 1.0)
+    top, left = row * (1.0 - height), column * (1.0 - width)
+    boxes = tf.stack([top, left, top + height, left + width], axis=1)
+    return tf.image.crop_and_resize(
+        images, boxes, tf.range(tf.shape(images)[0]), images.shape[1:3]
+    )
+
+
+def jitter(images, brightness, contrast, saturation, hue):
+    """Changes colours; the four draws `(batch,)` in [0, 1) are centred on no change."""
+    images = _clip(images * _factor(brightness))
+    mean = tf.reduce_mean(to_gray(images), axis=[1, 2, 3], keepdims=True)
+    images = _clip(mean + (images - mean) * _factor(contrast))
+    gray = to_gray(images)
+    images = _clip(gray + (images - gray) * _factor(saturation))
+    hsv = tf.image.rgb_to_hsv(images / 255.0)
+    turned = tf.math.floormod(hsv[..., :1] + _wide(JITTER * (2.0 * hue - 1.0)), 1.0)
+    return 255.0 * tf.image.hsv_to_rgb(tf.concat([turned, hsv[..., 1:]], axis=-1))
+
+
+def to_gray(images):
+    """Luma in all three channels."""
+    gray = tf.reduce_sum(images * tf.constant(GRAY_WEIGHTS), axis=-1, keepdims=True)
+    return tf.broadcast_to(gray, tf.shape(images))
+
+
+def _factor(draw):
+    return _wide(1.0 + JITTER * (2.0 * draw - 1.0))
+
+
+def _wide(values):
+    return values[:, None, None, None]
+
+
+def _clip(images):
+    return tf.clip_by_value(images, 0.0, 255.0)
