@@ -4,22 +4,17 @@
 import os
 
 import keras
-import numpy as np
-from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
-from deepncm_tf.distribution import replicas
-from deepncm_tf.models import accumulation, padding
+from deepncm_tf.models import padding
+from deepncm_tf.models.classifier_model import ClassifierModel
 from deepncm_tf.models.embedding import (
     FeatureModel,
     check_shape,
     extract_features,
     unpack_inputs,
 )
-from deepncm_tf.models.exact_model import ExactModel
-from deepncm_tf.models.finite import EVALUATION
-from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
 from deepncm_tf.numerics.labels import known_shape
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -27,7 +22,7 @@ EXEMPLARS = "exemplars.npz"
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
-class DeepNCM(ExactModel):
+class DeepNCM(ClassifierModel):
     """Deep nearest-mean classifier.
 
     A backbone and an optional linear embedding turn images into features; a classifier
@@ -108,8 +103,7 @@ class DeepNCM(ExactModel):
             self.embedding = keras.layers.Dense(
                 self.embedding_dim, name="embedding", dtype=self.dtype_policy
             )
-        self._unseen = keras.metrics.Sum(name="unseen")
-        self._evaluating = False
+        self.track_unseen()
         self.exemplars = None
         if backbone.built and getattr(backbone, "inputs", None):
             # Variables exist from here on, so that a strategy's scope, the optimizer
@@ -148,149 +142,34 @@ class DeepNCM(ExactModel):
         logits = self.classifier(features, training=training, **rows)
         return (logits, features) if return_features else logits
 
-    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
-        """Configures the model for training, as `keras.Model.compile` does.
+    @property
+    def output_rank(self):
+        return len(self._features_shape)
 
-        Args:
-            optimizer: As in Keras. Do not let it clip gradients where there are
-                replicas (it would clip before their sum): see `gradient_clip`.
-            loss: None for softmax cross-entropy on the logits, with integer or one-hot
-                labels; or any Keras loss that takes logits.
-            **kwargs: Those of `keras.Model.compile`, such as `metrics`.
+    def build_for(self, x):
+        image, _ = unpack_inputs(x)
+        self.build((None, *known_shape(image, "x")[1:]))
 
-        Raises:
-            ValueError: If the loss expects probabilities, or cannot be averaged over
-                replicas.
-        """
-        loss = LogitCrossEntropy() if loss is None else keras.losses.get(loss)
-        if expects_probabilities(loss):
-            raise ValueError(
-                "`loss` must take logits, which is what DeepNCM gives. Leave it out for "
-                "cross-entropy, or pass for example "
-                "keras.losses.SparseCategoricalCrossentropy(from_logits=True). "
-                f"Received: loss={loss!r}"
-            )
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+    def outputs(self, x, training):
+        return self(x, training=training, return_features=True)
 
-    def train_step(self, data):
-        import tensorflow as tf
-
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        image, index = unpack_inputs(x)
-        with tf.init_scope():  # variables must exist before they are guarded
-            self.build((None, *known_shape(image, "x")[1:]))
-            if not self.optimizer.built:
-                self.optimizer.build(self.trainable_variables)
-        # The classifier's own state is guarded by `apply`.
-        guarded = [
+    def guarded_variables(self):
+        # The classifier's own state is guarded by `apply` in its `update`.
+        return [
             *self.backbone.variables,
             *(self.embedding.variables if self.embedding is not None else ()),
             *self.classifier.trainable_variables,
-            *self.optimizer.variables,
         ]
-        before = [ops.copy(variable) for variable in guarded]
 
-        y, sample_weight, wrong = self.targets(y, sample_weight, len(self._features_shape))
-        (logits, features), sums = accumulation.in_parts(
-            self._part_of_step, (x, y, sample_weight), self.accumulate_steps
-        )
-        loss, *gradients = replicas.all_reduce_sum(sums)
-        parts = {"images": [image], "features": [features], "loss": [loss]}
-        if not self.scales_loss:  # whose overflows are skipped
-            parts["gradients"] = gradients
-        passed = self.guard.passes(self.optimizer.iterations + 1, parts, wrong)
-        taken = self.apply_gradients(gradients)
-        moves = passed & taken & self.classifier.trainable
-        self.classifier.update(
-            features, y, index, sample_weight, apply=moves, logits=logits
-        )
-        self.guard.put_back(passed, guarded, before)
-        return self._step_logs(x, y, logits, loss, sample_weight)
-
-    def _part_of_step(self, data, samples):
-        """Logits and features of some samples; their loss and its gradients."""
-        import tensorflow as tf
-
-        x, y, sample_weight = data
-        index = unpack_inputs(x)[1]
-        with tf.GradientTape() as tape:
-            logits, features = self(x, training=True, return_features=True)
-            weights = self.classifier.loss_weights(y, len(features.shape), index)
-            if weights is not None and sample_weight is not None:
-                weights = weights * ops.cast(sample_weight, weights.dtype)
-            weights = sample_weight if weights is None else weights
-            parts = {} if samples is None else {"samples": samples}
-            loss = self.compute_loss(x, y, logits, weights, training=True, **parts)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        return [logits, features], [loss, *self.local_gradients(tape, scaled_loss)]
-
-    def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        logits, features = self(x, training=False, return_features=True)
-        y, sample_weight, wrong = self.targets(y, sample_weight, len(logits.shape))
-        self.guard.passes(EVALUATION, {}, wrong)
-        loss = self.compute_loss(x, y, logits, sample_weight, training=False)
-        (loss,) = replicas.all_reduce_sum([loss])
-        self.classifier.update_metrics(features, y, sample_weight)
-        if self.classifier.seen() is not None:
-            counted = None if sample_weight is None else sample_weight > 0
-            unseen = self.classifier.count_unseen(features, y, counted)
-            self._unseen.update_state(unseen)
-        return self._step_logs(x, y, logits, loss, sample_weight)
-
-    def fit(self, x=None, *args, **kwargs):
-        """As `keras.Model.fit`; where the classifier keeps a bank, images in an array get
-        their places in it as their rows.
-
-        Exemplars of an earlier `anchor` are forgotten.
-
-        Raises:
-            ValueError: If there are more images in an array than rows in the bank, or an
-                index past it.
-            NotFiniteError: As `ExactModel.fit`.
-        """
-        if self.classifier.needs_index and hasattr(x, "shape"):
-            if len(x) > self.classifier.bank_size:
-                raise ValueError(
-                    "`bank_size` must be the number of training images or more. Received: "
-                    f"bank_size={self.classifier.bank_size} with {len(x)} images"
-                )
-            x = {"image": x, "index": np.arange(len(x), dtype="int32")}
-        self._check_array(x)
-        if self.classifier.needs_index and isinstance(x, dict):
-            self.classifier.check_index(x.get("index", ()))
+    def fit(self, *args, **kwargs):
+        """As `ClassifierModel.fit`; exemplars of an earlier `anchor` are forgotten."""
         self.exemplars = None
-        return super().fit(x, *args, **kwargs)
+        return super().fit(*args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
-        self._check_array(x)
+        self.check_images(x)
         return super().predict(x, *args, **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        """As `keras.Model.evaluate`; for methods where a class can be without a sample,
-        `unseen` counts the evaluated samples of such classes: none of them can be right.
-        """
-        self._check_array(x)
-        self._evaluating = True
-        try:
-            return super().evaluate(x, *args, **kwargs)
-        finally:
-            self._evaluating = False
-
-    @property
-    def num_classes(self):
-        return self.classifier.num_classes
-
-    @property
-    def metrics(self):
-        others = [self._unseen, *self.classifier.evaluation_metrics]
-        metrics = [m for m in super().metrics if all(m is not other for other in others)]
-        if self._evaluating:
-            metrics += self.classifier.evaluation_metrics
-            if self.classifier.seen() is not None:
-                metrics.append(self._unseen)
-        return metrics
 
     def embed(self, x, batch_size=None, verbose="auto", steps=None):
         """Features of images, as the classifier gets them.
@@ -306,7 +185,7 @@ class DeepNCM(ExactModel):
             raise ValueError(
                 "Call the model on a batch of images, or `fit` it, before `embed`."
             )
-        self._check_array(x)
+        self.check_images(x)
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
@@ -371,14 +250,8 @@ class DeepNCM(ExactModel):
             config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
 
-    def _check_array(self, x):
+    def check_images(self, x):
         """Checks images in an array before Keras takes a single one for a batch."""
         image = x.get("image") if isinstance(x, dict) else x
         if self.built and hasattr(image, "shape") and not hasattr(x, "cardinality"):
             check_shape(image, self._image_shape)
-
-    def _step_logs(self, x, y, logits, loss, sample_weight):
-        # Every replica reports the global loss with its own number of samples.
-        self._loss_tracker.update_state(loss, sample_weight=ops.shape(logits)[0])
-        logs = self.compute_metrics(x, y, logits, sample_weight=sample_weight)
-        return replicas.reducible(logs)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training that is the same on one device and on many, and stops at what is not finite."""
+"""Models that train exactly: `fit` and `evaluate`, and what they refuse."""
 
 import keras
-from keras import ops
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.models.exact_step import ExactStep
 from deepncm_tf.models.finite import FiniteGuard, LookForFinite
 from deepncm_tf.numerics import labels
 from deepncm_tf.utils.arguments import as_positive_integer, is_number
 
 
-class ExactModel(keras.Model):
+class ExactModel(ExactStep):
     """A Keras model that trains on replicas as it would on one device.
 
     Loss and gradients are those of the global batch, also where replicas get unequal
@@ -113,129 +113,6 @@ class ExactModel(keras.Model):
             x, y: `keras.KerasTensor`s of a batch's images and labels.
         """
         self._symbolic_build(data_batch=(x, y))
-
-    def compute_loss(
-        self,
-        x=None,
-        y=None,
-        y_pred=None,
-        sample_weight=None,
-        training=True,
-        samples=None,
-    ):
-        """This replica's share of the global batch's loss: the shares add up to it.
-
-        Args:
-            x, y, y_pred, sample_weight, training: As in Keras.
-            samples: Where these are a part of the replica's share, the numbers of samples
-                of the part and of the share, two scalar integers; or None.
-        """
-        if y is None:
-            raise ValueError("`y`, the labels, must be given. Received: y=None")
-        num_classes, rank = y_pred.shape[-1], len(y_pred.shape)
-        y = labels.normalize(y, num_classes, rank, name="y")
-        sample_weight = labels.normalize_weights(sample_weight, y.shape[: rank - 1])
-        if sample_weight is not None:
-            # Weights of images are weights of all their pixels.
-            while len(sample_weight.shape) < len(y_pred.shape) - 1:
-                sample_weight = ops.expand_dims(sample_weight, axis=-1)
-        loss = self._compile_loss(y, y_pred, sample_weight)
-        num_replicas = replicas.num_replicas()
-        num_parts = 1 if samples is None else self.accumulate_steps
-        if num_replicas > 1 or num_parts > 1:
-            # Keras divides by the number of replicas, as if each had the same number of
-            # samples; a last partial batch, or none, must weigh by its size.
-            count, whole = samples or (ops.shape(y_pred)[0],) * 2
-            (total,) = replicas.all_reduce_sum([ops.cast(whole, loss.dtype)])
-            count = ops.cast(count, loss.dtype)
-            loss *= count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # its divisor
-        extra = list(self.losses)
-        if self.l2 and self.trainable_variables:
-            squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
-            extra.append(0.5 * self.l2 * sum(squares))
-        divisor = num_replicas * num_parts
-        return loss + sum(ops.cast(ops.sum(t), loss.dtype) / divisor for t in extra)
-
-    def local_gradients(self, tape, loss):
-        """Gradients of this replica's share of the loss, dense, zero where there is none.
-
-        Args:
-            tape: `tf.GradientTape` that has recorded `loss`.
-            loss: Scalar tensor, as from the optimizer's `scale_loss`.
-        """
-        import tensorflow as tf
-
-        gradients = tape.gradient(loss, self.trainable_variables)
-        return [
-            ops.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-            for g, v in zip(gradients, self.trainable_variables, strict=True)
-        ]
-
-    def apply_gradients(self, gradients):
-        """Clips the gradients of the global batch and applies them once.
-
-        Returns:
-            Scalar bool tensor: whether the optimizer takes the step, which under loss
-            scaling it does not where there is an overflow.
-        """
-        optimizer, num_replicas = self.optimizer, replicas.num_replicas()
-        inner = optimizer.inner_optimizer if self.scales_loss else optimizer
-        if num_replicas > 1 and (
-            inner.clipvalue or inner.clipnorm or inner.global_clipnorm
-        ):
-            raise ValueError(
-                "The optimizer would clip each replica's gradients before their sum. "
-                "Use DeepNCM(gradient_clip=...) instead of the optimizer's `clipvalue`, "
-                "`clipnorm` or `global_clipnorm`."
-            )
-        finite = ops.all(ops.stack([ops.all(ops.isfinite(g)) for g in gradients or [0.0]]))
-        if self.gradient_clip is not None:
-            limit = self.gradient_clip * (
-                optimizer.dynamic_scale if self.scales_loss else 1
-            )
-            # Clipping would hide an overflow from the loss scale: let it through.
-            gradients = [
-                ops.where(finite, ops.clip(g, -limit, limit), g) for g in gradients
-            ]
-        # `apply` sums over the replicas once more.
-        gradients = [gradient / num_replicas for gradient in gradients]
-        optimizer.apply(gradients, self.trainable_variables)
-        return finite if self.scales_loss else ops.convert_to_tensor(True)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        y = labels.normalize(y, y_pred.shape[-1], len(y_pred.shape), name="y")
-        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-
-    def targets(self, y, sample_weight, rank):
-        """Labels and sample weights in one form, and what is wrong with them.
-
-        Args:
-            y, sample_weight: As the user has given them.
-            rank: Int, number of axes of the logits.
-
-        Returns:
-            `(y, sample_weight, wrong)`: labels and weights that can be computed with, also
-            where they are wrong, and what `FiniteGuard.passes` wants to know of them.
-        """
-        if y is None:
-            raise ValueError("`y`, the labels, must be given. Received: y=None")
-        normalized = labels.normalize(y, self.num_classes, rank, name="y")
-        weights = labels.normalize_weights(sample_weight, normalized.shape[: rank - 1])
-        ignore_class = getattr(self.loss, "ignore_class", None)
-        is_wrong, _ = wrong_labels = labels.find_wrong(
-            y, self.num_classes, rank, ignore_class
-        )
-        normalized = ops.where(is_wrong, ops.zeros_like(normalized), normalized)
-        wrong_weights = labels.find_wrong_weights(ops.ones(1))
-        if weights is not None:
-            is_wrong, _ = wrong_weights = labels.find_wrong_weights(weights)
-            weights = ops.where(is_wrong, ops.zeros_like(weights), weights)
-        wrong = {"labels": wrong_labels, "sample weights": wrong_weights}
-        return normalized, weights, wrong
-
-    @property
-    def scales_loss(self):
-        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds what is not built yet from the shapes of one replica's share of a batch.

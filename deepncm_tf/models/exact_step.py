@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training step that is the same on one device, on many, and in parts of a batch."""
+
+import keras
+from keras import ops
+
+from deepncm_tf.distribution import replicas
+from deepncm_tf.models import accumulation
+from deepncm_tf.models.embedding import unpack_inputs
+from deepncm_tf.models.finite import EVALUATION
+from deepncm_tf.numerics import labels
+
+
+class ExactStep(keras.Model):
+    """What `ExactModel` does with a batch.
+
+    A subclass has the attributes `num_classes`, `gradient_clip`, `l2`, `accumulate_steps`,
+    `guard` and `output_rank`, the number of axes of its logits; and the hooks `build_for`,
+    `outputs`, `guarded_variables`, `loss_weights`, `update_state` and `update_evaluation`.
+    """
+
+    def build_for(self, x):
+        """Creates the model's variables, from the shapes of a batch.
+
+        Args:
+            x: A batch's images, or dictionary of images and indices.
+        """
+        raise NotImplementedError
+
+    def outputs(self, x, training):
+        """Computes a batch.
+
+        Returns:
+            `(logits, features)`.
+        """
+        raise NotImplementedError
+
+    def guarded_variables(self):
+        """Variables that a step may change and that a faulty step must not, a list."""
+        raise NotImplementedError
+
+    def loss_weights(self, x, y, rank):
+        """Weights of the samples' losses, `(batch,)`, or None.
+
+        Args:
+            x: As in `build_for`.
+            y: Normalized labels.
+            rank: Int, number of axes of the features.
+        """
+        raise NotImplementedError
+
+    def update_state(self, x, y, logits, features, sample_weight, apply):
+        """Moves what no gradient moves, by a batch.
+
+        Args:
+            x, y, sample_weight: The batch.
+            logits, features: As from `outputs`.
+            apply: Scalar bool tensor, whether the step is taken.
+        """
+        raise NotImplementedError
+
+    def update_evaluation(self, y, features, sample_weight):
+        """Updates metrics of an evaluation beyond the compiled ones, by a batch."""
+        raise NotImplementedError
+
+    def train_step(self, data):
+        import tensorflow as tf
+
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.init_scope():  # variables must exist before they are guarded
+            self.build_for(x)
+            if not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+        guarded = [*self.guarded_variables(), *self.optimizer.variables]
+        before = [ops.copy(variable) for variable in guarded]
+
+        y, sample_weight, wrong = self.targets(y, sample_weight, self.output_rank)
+        (logits, features), sums = accumulation.in_parts(
+            self._part_of_step, (x, y, sample_weight), self.accumulate_steps
+        )
+        loss, *gradients = replicas.all_reduce_sum(sums)
+        image, _ = unpack_inputs(x)
+        parts = {"images": [image], "features": [features], "loss": [loss]}
+        if not self.scales_loss:  # whose overflows are skipped
+            parts["gradients"] = gradients
+        passed = self.guard.passes(self.optimizer.iterations + 1, parts, wrong)
+        taken = self.apply_gradients(gradients)
+        self.update_state(x, y, logits, features, sample_weight, passed & taken)
+        self.guard.put_back(passed, guarded, before)
+        return self._step_logs(x, y, logits, loss, sample_weight)
+
+    def _part_of_step(self, data, samples):
+        """Logits and features of some samples; their loss and its gradients."""
+        import tensorflow as tf
+
+        x, y, sample_weight = data
+        with tf.GradientTape() as tape:
+            logits, features = self.outputs(x, training=True)
+            weights = self.loss_weights(x, y, len(features.shape))
+            if weights is not None and sample_weight is not None:
+                weights = weights * ops.cast(sample_weight, weights.dtype)
+            weights = sample_weight if weights is None else weights
+            parts = {} if samples is None else {"samples": samples}
+            loss = self.compute_loss(x, y, logits, weights, training=True, **parts)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        return [logits, features], [loss, *self.local_gradients(tape, scaled_loss)]
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        logits, features = self.outputs(x, training=False)
+        y, sample_weight, wrong = self.targets(y, sample_weight, len(logits.shape))
+        self.guard.passes(EVALUATION, {}, wrong)
+        loss = self.compute_loss(x, y, logits, sample_weight, training=False)
+        (loss,) = replicas.all_reduce_sum([loss])
+        self.update_evaluation(y, features, sample_weight)
+        return self._step_logs(x, y, logits, loss, sample_weight)
+
+    def compute_loss(
+        self,
+        x=None,
+        y=None,
+        y_pred=None,
+        sample_weight=None,
+        training=True,
+        samples=None,
+    ):
+        """This replica's share of the global batch's loss: the shares add up to it.
+
+        Args:
+            x, y, y_pred, sample_weight, training: As in Keras.
+            samples: Where these are a part of the replica's share, the numbers of samples
+                of the part and of the share, two scalar integers; or None.
+        """
+        if y is None:
+            raise ValueError("`y`, the labels, must be given. Received: y=None")
+        num_classes, rank = y_pred.shape[-1], len(y_pred.shape)
+        y = labels.normalize(y, num_classes, rank, name="y")
+        sample_weight = labels.normalize_weights(sample_weight, y.shape[: rank - 1])
+        if sample_weight is not None:
+            # Weights of images are weights of all their pixels.
+            while len(sample_weight.shape) < len(y_pred.shape) - 1:
+                sample_weight = ops.expand_dims(sample_weight, axis=-1)
+        loss = self._compile_loss(y, y_pred, sample_weight)
+        num_replicas = replicas.num_replicas()
+        num_parts = 1 if samples is None else self.accumulate_steps
+        if num_replicas > 1 or num_parts > 1:
+            # Keras divides by the number of replicas, as if each had the same number of
+            # samples; a last partial batch, or none, must weigh by its size.
+            count, whole = samples or (ops.shape(y_pred)[0],) * 2
+            (total,) = replicas.all_reduce_sum([ops.cast(whole, loss.dtype)])
+            count = ops.cast(count, loss.dtype)
+            loss *= count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # its divisor
+        extra = list(self.losses)
+        if self.l2 and self.trainable_variables:
+            squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
+            extra.append(0.5 * self.l2 * sum(squares))
+        divisor = num_replicas * num_parts
+        return loss + sum(ops.cast(ops.sum(t), loss.dtype) / divisor for t in extra)
+
+    def local_gradients(self, tape, loss):
+        """Gradients of this replica's share of the loss, dense, zero where there is none.
+
+        Args:
+            tape: `tf.GradientTape` that has recorded `loss`.
+            loss: Scalar tensor, as from the optimizer's `scale_loss`.
+        """
+        import tensorflow as tf
+
+        gradients = tape.gradient(loss, self.trainable_variables)
+        return [
+            ops.zeros_like(v) if g is None else tf.convert_to_tensor(g)
+            for g, v in zip(gradients, self.trainable_variables, strict=True)
+        ]
+
+    def apply_gradients(self, gradients):
+        """Clips the gradients of the global batch and applies them once.
+
+        Returns:
+            Scalar bool tensor: whether the optimizer takes the step, which under loss
+            scaling it does not where there is an overflow.
+        """
+        optimizer, num_replicas = self.optimizer, replicas.num_replicas()
+        inner = optimizer.inner_optimizer if self.scales_loss else optimizer
+        if num_replicas > 1 and (
+            inner.clipvalue or inner.clipnorm or inner.global_clipnorm
+        ):
+            raise ValueError(
+                "The optimizer would clip each replica's gradients before their sum. "
+                "Use DeepNCM(gradient_clip=...) instead of the optimizer's `clipvalue`, "
+                "`clipnorm` or `global_clipnorm`."
+            )
+        finite = ops.all(ops.stack([ops.all(ops.isfinite(g)) for g in gradients or [0.0]]))
+        if self.gradient_clip is not None:
+            limit = self.gradient_clip * (
+                optimizer.dynamic_scale if self.scales_loss else 1
+            )
+            # Clipping would hide an overflow from the loss scale: let it through.
+            gradients = [
+                ops.where(finite, ops.clip(g, -limit, limit), g) for g in gradients
+            ]
+        # `apply` sums over the replicas once more.
+        gradients = [gradient / num_replicas for gradient in gradients]
+        optimizer.apply(gradients, self.trainable_variables)
+        return finite if self.scales_loss else ops.convert_to_tensor(True)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y = labels.normalize(y, y_pred.shape[-1], len(y_pred.shape), name="y")
+        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def targets(self, y, sample_weight, rank):
+        """Labels and sample weights in one form, and what is wrong with them.
+
+        Args:
+            y, sample_weight: As the user has given them.
+            rank: Int, number of axes of the logits.
+
+        Returns:
+            `(y, sample_weight, wrong)`: labels and weights that can be computed with, also
+            where they are wrong, and what `FiniteGuard.passes` wants to know of them.
+        """
+        if y is None:
+            raise ValueError("`y`, the labels, must be given. Received: y=None")
+        normalized = labels.normalize(y, self.num_classes, rank, name="y")
+        weights = labels.normalize_weights(sample_weight, normalized.shape[: rank - 1])
+        ignore_class = getattr(self.loss, "ignore_class", None)
+        is_wrong, _ = wrong_labels = labels.find_wrong(
+            y, self.num_classes, rank, ignore_class
+        )
+        normalized = ops.where(is_wrong, ops.zeros_like(normalized), normalized)
+        wrong_weights = labels.find_wrong_weights(ops.ones(1))
+        if weights is not None:
+            is_wrong, _ = wrong_weights = labels.find_wrong_weights(weights)
+            weights = ops.where(is_wrong, ops.zeros_like(weights), weights)
+        wrong = {"labels": wrong_labels, "sample weights": wrong_weights}
+        return normalized, weights, wrong
+
+    @property
+    def scales_loss(self):
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+
+    def _step_logs(self, x, y, logits, loss, sample_weight):
+        # Every replica reports the global loss with its own number of samples.
+        self._loss_tracker.update_state(loss, sample_weight=ops.shape(logits)[0])
+        logs = self.compute_metrics(x, y, logits, sample_weight=sample_weight)
+        return replicas.reducible(logs)
