@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Four logical CPU devices, for the tests of replicas; Keras as it was after each test."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,6 +23,10 @@ def pytest_sessionstart(session):
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * 4,
         )
+    # What is imported stays: Python need not look through it for garbage again and again,
+    # which takes longer than most tests.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -33,5 +38,4 @@ def keras_defaults():
     yield
     keras.config.set_floatx(floatx)
     keras.config.set_dtype_policy(policy)
-    # A garbage collection after each test would take longer than most tests.
-    keras.backend.clear_session(free_memory=False)
+    keras.backend.clear_session()
