@@ -33,10 +33,10 @@ def train(output, method, dtype, strategy_name, num_replicas, permute):
 
     from deepncm_tf import DeepNCM, classifiers
     from deepncm_tf.data import pipeline
-    from deepncm_tf.distribution import replicas
+    from deepncm_tf.distribution import strategies
     from official_resnet import cifar_resnet, recipe
 
-    strategy = replicas.get_strategy(strategy_name, num_replicas)
+    strategy = strategies.get_strategy(strategy_name, num_replicas)
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)
     keras.utils.set_random_seed(0)

@@ -9,7 +9,7 @@ import keras
 
 from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import datasets, pipeline
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.finite import NotFiniteError
@@ -42,7 +42,7 @@ def run(config):
         return result
     try:
         # First of all: a multi-worker strategy must find TensorFlow unused.
-        strategy = replicas.get_strategy(
+        strategy = strategies.get_strategy(
             config["distribution_strategy"], config["num_devices"]
         )
         splits = datasets.load(

@@ -14,7 +14,7 @@ import pytest
 from deepncm_tf import DeepNCM, classifiers, evaluation, flags
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.data import augmentation, datasets, pipeline
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import strategies
 from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
@@ -50,7 +50,7 @@ DOCUMENTED = [
     pipeline.evaluation_dataset,
     pipeline.standardize,
     pipeline.training_dataset,
-    replicas.get_strategy,
+    strategies.get_strategy,
     training.run,
     metrics.DeadSubCentroids,
     metrics.Occupancy,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import strategies
 from official_resnet import BatchNormalization
 
 SHAPE = (5, 3, 2, 4)
@@ -125,7 +125,7 @@ def test_falls_back(kwargs, shape, fused_calls):
 
 
 def test_falls_back_for_replicas(fused_calls):
-    strategy = replicas.get_strategy("mirrored", 2)
+    strategy = strategies.get_strategy("mirrored", 2)
     with strategy.scope():
         layer = BatchNormalization(momentum=0.0, synchronized=True)
         layer.build((None, 3, 2, 4))

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from deepncm_tf.data import augmentation, pipeline
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import strategies
 
 N, BATCH = 21, 8
 
@@ -113,7 +113,7 @@ def test_evaluation_is_in_order_and_not_augmented(data):
 def test_replicas_share_the_same_global_batches(data, n, num_replicas):
     images, labels = (array[:n] for array in data)
     one = batches(pipeline.training_dataset(images, labels, BATCH, 2))
-    strategy = replicas.get_strategy("mirrored", num_replicas)
+    strategy = strategies.get_strategy("mirrored", num_replicas)
     with strategy.scope():
         many = list(pipeline.training_dataset(images, labels, BATCH, 2))
     assert len(many) == len(one)

@@ -11,7 +11,7 @@ from keras import layers
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import OnlineMean
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import replicas, strategies
 from official_resnet import BatchNormalization, cifar_resnet
 
 C, BATCH = 3, 8
@@ -43,7 +43,7 @@ def train(num_replicas, n, dtype):
     images, labels = random_images(n, C, SHAPE)
     scope = contextlib.nullcontext()
     if num_replicas > 1:
-        scope = replicas.get_strategy("mirrored", num_replicas).scope()
+        scope = strategies.get_strategy("mirrored", num_replicas).scope()
     with scope:
         shared = backbone()
         DeepNCM(shared, OnlineMean(C))  # another model of the same backbone

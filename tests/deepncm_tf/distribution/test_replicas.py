@@ -13,7 +13,7 @@ from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.data import pipeline
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 from official_resnet import BatchNormalization, cifar_resnet, recipe
 
@@ -25,7 +25,7 @@ METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 def scope(num_replicas):
     if num_replicas == 1:
         return contextlib.nullcontext()
-    return replicas.get_strategy("mirrored", num_replicas).scope()
+    return strategies.get_strategy("mirrored", num_replicas).scope()
 
 
 def make_model(method, num_replicas):
@@ -158,7 +158,7 @@ def metrics_of(folder, method, num_replicas, first, last):
     """
     strategy = tf.distribute.get_strategy()
     if num_replicas > 1:
-        strategy = replicas.get_strategy("mirrored", num_replicas)
+        strategy = strategies.get_strategy("mirrored", num_replicas)
     rng = np.random.default_rng(0)
     labels = rng.integers(C, size=21).astype("int32")
     images = rng.integers(256, size=(21, 8, 8, 3)).astype("uint8")
@@ -221,12 +221,12 @@ def test_a_loss_that_cannot_be_averaged_is_refused():
 
 
 def test_get_strategy():
-    assert replicas.get_strategy() is None
-    assert replicas.get_strategy("mirrored").num_replicas_in_sync == 2
+    assert strategies.get_strategy() is None
+    assert strategies.get_strategy("mirrored").num_replicas_in_sync == 2
     with pytest.raises(ValueError, match="Received: name='tpu'"):
-        replicas.get_strategy("tpu")
+        strategies.get_strategy("tpu")
     with pytest.raises(ValueError, match="Received: num_devices=99"):
-        replicas.get_strategy("mirrored", 99)
+        strategies.get_strategy("mirrored", 99)
 
 
 def test_the_official_resnet_with_an_empty_replica():

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import strategies
 
 WORKER = pathlib.Path(__file__).parents[2] / "support" / "worker.py"
 TIMES = {"seconds", "images_per_second"}
@@ -155,4 +155,4 @@ def test_workers_that_nothing_describes(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     with pytest.raises(ValueError, match=r"TF_CONFIG.*Received: neither"):
-        replicas.get_strategy("multi_worker_mirrored")
+        strategies.get_strategy("multi_worker_mirrored")

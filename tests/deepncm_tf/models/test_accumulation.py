@@ -11,7 +11,7 @@ from helpers import random_images, small_backbone
 from methods import IDS, TABLE
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import strategies
 
 C, BATCH, N = 3, 8, 21  # batches of 8, 8 and 5
 
@@ -29,7 +29,7 @@ def train(accumulate_steps, classifier, num_replicas=1, weighted=False, n=N, **k
     dataset = tf.data.Dataset.from_tensor_slices(tuple(data)).batch(BATCH)
     scope = contextlib.nullcontext()
     if num_replicas > 1:
-        scope = replicas.get_strategy("mirrored", num_replicas).scope()
+        scope = strategies.get_strategy("mirrored", num_replicas).scope()
     with scope:
         model = DeepNCM(
             small_backbone(**kwargs),

@@ -9,7 +9,7 @@ from helpers import random_images, small_backbone
 from methods import IDS, TABLE
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import strategies
 from deepncm_tf.models.finite import NotFiniteError
 
 C, BATCH = 3, 8
@@ -50,7 +50,7 @@ def test_a_bad_image_stops_training_where_it_is(cls, arguments):
 def test_replicas_stop_together():
     images, labels = random_images(16)
     images[15] = np.nan  # which only the second replica sees
-    with replicas.get_strategy("mirrored", 2).scope():
+    with strategies.get_strategy("mirrored", 2).scope():
         model = make(*TABLE[-1])
         before = model.get_weights()
         with pytest.raises(NotFiniteError, match="step 1: images"):

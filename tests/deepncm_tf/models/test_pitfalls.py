@@ -14,7 +14,7 @@ from helpers import small_backbone
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import MeanCondensation
 from deepncm_tf.data import pipeline
-from deepncm_tf.distribution import replicas
+from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.models import exact_model, padding
 from official_resnet import BatchNormalization
 
@@ -32,7 +32,7 @@ def train(num_replicas, clip=0.02, optimizer=None, synchronized=True, dataset=No
     images = images.astype("uint8")
     strategy = tf.distribute.get_strategy()
     if num_replicas > 1:
-        strategy = replicas.get_strategy("mirrored", num_replicas)
+        strategy = strategies.get_strategy("mirrored", num_replicas)
     with strategy.scope():
         backbone = keras.Sequential(
             [
@@ -122,7 +122,7 @@ def test_shapes_from_the_mean_of_unequal_shares(monkeypatch):
         keras.Model._maybe_symbolic_build,
     )
     images = np.zeros((3, 4, 4, 3), "uint8")
-    with replicas.get_strategy("mirrored", 2).scope():
+    with strategies.get_strategy("mirrored", 2).scope():
         model = DeepNCM(small_backbone(), MeanCondensation(C))
         model.compile("sgd")
         dataset = pipeline.training_dataset(images, np.int32([0, 1, 2]), BATCH, 1)

@@ -12,7 +12,7 @@ from helpers import random_images, small_backbone
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents
-from deepncm_tf.distribution import replicas, sharded
+from deepncm_tf.distribution import replicas, sharded, strategies
 from deepncm_tf.runs.checkpoints import Checkpoints, Progress
 
 C, BATCH, N = 3, 8, 21  # batches of 8, 8 and 5; shares of 11 and 10 rows
@@ -20,7 +20,7 @@ C, BATCH, N = 3, 8, 21  # batches of 8, 8 and 5; shares of 11 and 10 rows
 
 @functools.cache
 def strategy(num_replicas):
-    return replicas.get_strategy("mirrored", num_replicas)
+    return strategies.get_strategy("mirrored", num_replicas)
 
 
 def scope(num_replicas):

@@ -449,7 +449,7 @@ def test_another_version_is_told(tmp_path, small_network, capsys, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
         interrupt(patch, 0, "after")
         training.run(one)
-    monkeypatch.setattr(runs, "versions", lambda: {"keras": "99.0"})
+    monkeypatch.setattr(runs.folder, "versions", lambda: {"keras": "99.0"})
     training.run(one)
     assert "begun with keras 3." in capsys.readouterr().err
 

@@ -58,6 +58,6 @@ def test_a_pickle_in_a_checkpoint_is_not_loaded(tmp_path, capsys):
 
 @pytest.mark.bad_input
 def test_json_only(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"flags": {}, "versions": {}}))
+    (tmp_path / "config.json").write_text(json.dumps({"flags": {"seed": 2}}))
     with pytest.raises(runs.RunError, match="holds another run"):
         runs.RunFolder({"model_dir": str(tmp_path), "overwrite": False, "seed": 1}).check()
