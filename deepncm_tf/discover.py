@@ -99,21 +99,17 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     bank, queries = (np.asarray(classifier.unit_features(x)) for x in (train, test))
     similarities, rows = evaluation.nearest(queries, bank, max(neighbours))
     labels, truth = fine["train"][1], fine["test"][1]
-    found = {"accuracy": _share(np.asarray(classifier(test)).argmax(-1) == test_coarse)}
+    found = {"accuracy": evaluation.accuracy(classifier(test), test_coarse)}
     for k in neighbours:
         votes = evaluation.vote(
             similarities[:, :k], labels[rows[:, :k]], temperature, labels.max() + 1
         )
-        found[f"induction_accuracy_{k}"] = _share(votes.argmax(axis=-1) == truth)
+        found[f"induction_accuracy_{k}"] = evaluation.accuracy(votes, truth)
     scores = np.asarray(classifier.prototype_scores(test))
     scores = scores.reshape(len(test), -1)
     found |= evaluation.cluster_agreement(scores.argmax(axis=-1), truth)
     found["prototypes"] = int(np.isfinite(scores).all(axis=0).sum())
     return found
-
-
-def _share(hits):
-    return float(hits.mean())
 
 
 if __name__ == "__main__":

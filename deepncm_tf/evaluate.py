@@ -14,6 +14,7 @@ from deepncm_tf.utils import signals
 if __name__ == "__main__":
     signals.end_program("evaluate")  # also while the rest is imported
 
+import itertools
 import pathlib
 import sys
 
@@ -126,7 +127,7 @@ def evaluate(
     from deepncm_tf import evaluation
     from deepncm_tf.evaluation import retrieval
     from deepncm_tf.evaluation.explanation import find_exemplars
-    from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
+    from deepncm_tf.runs.finished_run import FinishedRun
 
     run = FinishedRun(model_dir, data_dir)
     if split not in run.splits or split == "train":
@@ -136,26 +137,17 @@ def evaluate(
     images, labels = run.splits[split]
     features = run.embed(images)
     queries = np.asarray(classifier.unit_features(features))
-
-    def accuracy():
-        logits = np.asarray(classifier(features))
-        return float((logits.argmax(axis=-1) == labels).mean())
-
-    found = {"split": split, "knn": search, "bank": bank, "accuracy": accuracy()}
-    bank_images, bank_labels = run.splits["train"]
-    if bank is None:
-        check_neighbours("k", max(neighbours), len(bank_labels))
-        bank_features = run.embed(bank_images)
-    else:
-        bank_features, bank_labels, ids = run.read_bank(bank, features.shape[1])
-        check_neighbours("k", max(neighbours), len(bank_labels))
-        bank_images = bank_images[ids]
+    figures = {"split": split, "knn": search, "bank": bank}
+    figures["accuracy"] = evaluation.accuracy(classifier(features), labels)
+    bank_features, bank_labels, bank_images = _read_bank(
+        run, bank, features.shape[1], max(neighbours)
+    )
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         classifier.anchor(
             find_exemplars(classifier, bank_features, bank_labels, bank_images)
         )
-        found["anchored_accuracy"] = accuracy()
+        figures["anchored_accuracy"] = evaluation.accuracy(classifier(features), labels)
     if search == "faiss":
         similarities, near = faiss_nearest(queries, rows, max(neighbours))
     else:
@@ -164,16 +156,31 @@ def evaluate(
             queries, rows, max(neighbours), progress=bar.update
         )
     near = np.asarray(bank_labels)[near]
-    for k in neighbours:
-        for temperature in temperatures:
-            votes = evaluation.vote(
-                similarities[:, :k], near[:, :k], temperature, classifier.num_classes
-            )
-            best = np.argsort(-votes, axis=-1, kind="stable")
-            hits = (best == labels[:, None]) & (np.take_along_axis(votes, best, 1) > 0)
-            found[f"knn_{k}_{temperature:g}"] = float(hits[:, 0].mean())
-            found[f"knn_top5_{k}_{temperature:g}"] = float(hits[:, :5].any(axis=1).mean())
-    return found | retrieval.retrieval_metrics(queries, labels)
+    for k, temperature in itertools.product(neighbours, temperatures):
+        votes = evaluation.vote(
+            similarities[:, :k], near[:, :k], temperature, classifier.num_classes
+        )
+        first, first_five = evaluation.vote_accuracy(votes, labels)
+        figures[f"knn_{k}_{temperature:g}"] = first
+        figures[f"knn_top5_{k}_{temperature:g}"] = first_five
+    return figures | retrieval.retrieval_metrics(queries, labels)
+
+
+def _read_bank(run, path, dimensions, k):
+    """Features, labels and images of a bank file, or of the training images.
+
+    Raises:
+        ValueError: If there are less than k of them.
+    """
+    from deepncm_tf.runs.finished_run import check_neighbours
+
+    images, labels = run.splits["train"]
+    if path is None:
+        check_neighbours("k", k, len(labels))  # first: features take their time
+        return run.embed(images), labels, images
+    features, labels, ids = run.read_bank(path, dimensions)
+    check_neighbours("k", k, len(labels))
+    return features, labels, images[ids]
 
 
 def faiss_nearest(queries, rows, k):

@@ -183,20 +183,18 @@ def _exemplars(run, bank, dimensions):
 
 def _facts(run, exemplars):
     """What the page says at its top; the accuracies are of the whole test set."""
-    from deepncm_tf import explanation
+    from deepncm_tf import evaluation, explanation
 
     images, labels = run.splits["test"]
     features = run.embed(images)
-    predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
+    logits = run.model.classifier(features)
     near = explanation.compare(run.model.classifier, features, exemplars)
     return {
         "Run": run.path.resolve().name,
         "Dataset": run.config["dataset"],
         "Method": run.config["ncm"],
-        "Test accuracy": round(float((predicted == labels).mean()), 4),
-        "By the nearest exemplar": round(
-            float((near.max(axis=-1).argmax(axis=-1) == labels).mean()), 4
-        ),
+        "Test accuracy": round(evaluation.accuracy(logits, labels), 4),
+        "By the nearest exemplar": round(evaluation.accuracy(near.max(axis=-1), labels), 4),
         "Training images": len(run.splits["train"][1]),
     }
 

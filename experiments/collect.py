@@ -9,11 +9,8 @@ called) and writes `results.tsv`, `results.json` and `results.md`.
 
 import argparse
 import contextlib
-import csv
-import io
 import json
 import pathlib
-import statistics
 import sys
 
 if __package__ in (None, ""):  # run as a file
@@ -23,26 +20,9 @@ from deepncm_tf import flags, runs
 from deepncm_tf.runs.config import read_stored
 from deepncm_tf.utils import files
 
-FIGURES = (
-    "final_test_accuracy",
-    "best_test_accuracy",
-    "best_epoch",
-    "epochs",
-    "final_val_accuracy",
-    "final_test_rmd",
-)
 # What `python -m deepncm_tf.evaluate` and `discover` have written into a run's folder, with
 # their defaults.
 EVALUATION_FILES = ("evaluation.json", "discovery.json")
-EVALUATIONS = {
-    "anchored_accuracy": "anchored",
-    "knn_1_0.05": "kNN, k = 1",
-    "knn_30_0.05": "kNN, k = 30",
-    "induction_accuracy_1": "induction, k = 1",
-    "induction_accuracy_30": "induction, k = 30",
-    "normalized_mutual_information": "NMI",
-}
-NUMBERS = ("RMD", "NMI")  # the others are shares
 
 
 def key(config):
@@ -112,141 +92,6 @@ def read_runs(folders):
     return [read_run(folder) for folder in folders]
 
 
-def varied(results):
-    """Names of the flags that tell the runs apart; the seed is always one.
-
-    Of the flags of one method that all its runs share only the first tells something.
-    """
-    identities = [runs.flags_identity(result["flags"]) for result in results]
-
-    def varies(name):
-        first = name in flags.ALWAYS_NAMED
-        values = {str(one.get(name)) for one in identities if first or name in one}
-        return len(values) > 1
-
-    always = ("dataset", "ncm", "seed")
-    return [name for name in flags.TABLE if name in always or varies(name)]
-
-
-def records(results):
-    """One flat dictionary per run: varied flags, figures, time, versions."""
-    names = varied(results)
-    table = []
-    for result in results:
-        identity = runs.flags_identity(result["flags"])
-        seconds = sum(entry["seconds"] for entry in result["metrics"])
-        speeds = [entry["images_per_second"] for entry in result["metrics"]]
-        table.append(
-            {name: identity.get(name) for name in names}
-            | {name: result.get(name) for name in FIGURES}
-            | {name: result["evaluation"].get(name) for name in EVALUATIONS}
-            | {
-                "seconds": round(seconds, 1),
-                "images_per_second": round(statistics.median(speeds)) if speeds else None,
-            }
-            | result["versions"]
-        )
-    return sorted(table, key=lambda record: [str(record[name]) for name in names])
-
-
-def groups(results):
-    """Runs that differ in their seed alone, together.
-
-    Returns:
-        List of (dictionary of the varied flags without the seed, list of runs).
-    """
-    names = [name for name in varied(results) if name != "seed"]
-    found = {}
-    for result in results:
-        identity = runs.flags_identity(result["flags"])
-        settings = {name: identity.get(name) for name in names}
-        found.setdefault(json.dumps(settings), (settings, []))[1].append(result)
-    return list(found.values())
-
-
-def mean_and_std(values):
-    """Mean and sample standard deviation (None for one value) of a list of numbers."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def _percent(values):
-    mean, std = mean_and_std(values)
-    return f"{mean:.2%}" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f}%"
-
-
-def markdown(results):
-    """A Markdown table with a row per setting: mean ± standard deviation over seeds."""
-    if not results:
-        return "No finished runs.\n"
-    columns = {
-        "validation": lambda run: run.get("final_val_accuracy"),
-        "final test accuracy": lambda run: run["final_test_accuracy"],
-        "best": lambda run: run["best_test_accuracy"],
-        **{
-            title: lambda run, name=name: run["evaluation"].get(name)
-            for name, title in EVALUATIONS.items()
-        },
-        "RMD": lambda run: run.get("final_test_rmd"),
-    }
-    columns = {  # those that there is something in
-        title: get
-        for title, get in columns.items()
-        if any(get(run) is not None for run in results)
-    }
-    lines = []
-    for settings, members in groups(results):
-        if not lines:
-            header = [*settings, *columns, "n"]
-            lines.append("| " + " | ".join(header) + " |")
-            lines.append("|" + "---|" * len(header))
-        cells = ["" if value is None else f"{value}" for value in settings.values()]
-        for title, get in columns.items():
-            values = [get(run) for run in members if get(run) is not None]
-            cells.append(_cell(title, values))
-        lines.append("| " + " | ".join([*cells, str(len(members))]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(title, values):
-    if not values:
-        return ""
-    return f"{statistics.fmean(values):.3f}" if title in NUMBERS else _percent(values)
-
-
-def write(results, folder, name="results"):
-    """Writes NAME.tsv, NAME.json and NAME.md into a folder.
-
-    Returns:
-        List of their paths.
-    """
-    table = records(results)
-    text = io.StringIO()
-    if table:
-        columns = list(dict.fromkeys(column for record in table for column in record))
-        writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-    contents = {
-        "tsv": text.getvalue(),
-        "json": json.dumps(table, indent=2) + "\n",
-        "md": markdown(results),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    written = paths(folder, name)
-    for suffix, path in written.items():
-        _write_text(path, contents[suffix])
-    return list(written.values())
-
-
-def paths(folder, name="results"):
-    """Paths of the files that `write` writes, by their suffixes."""
-    return {suffix: folder / f"{name}.{suffix}" for suffix in ("tsv", "json", "md")}
-
-
-def _write_text(path, text):
-    files.write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
-
-
 def of_grid(rows, found):
     """The finished runs of a grid, each once.
 
@@ -293,11 +138,11 @@ def keep(results, destination):
         folder = pathlib.Path(result["folder"])
         for file in ("metrics.jsonl", "result.json", *EVALUATION_FILES):
             if (folder / file).exists():
-                _write_text(destination / name / file, (folder / file).read_text())
+                files.write_text(destination / name / file, (folder / file).read_text())
 
 
 def main(argv):
-    from experiments import grid  # which needs this module's path to be set
+    from experiments import grid, tables  # which need this module's path to be set
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folders", nargs="+", help="folders with runs below them")
@@ -315,13 +160,13 @@ def main(argv):
         else:
             results, absent = read_runs(found.values()), []
         for path in arguments.grid or []:
-            grid.check_outputs(path, paths(output).values())
+            grid.check_outputs(path, tables.paths(output).values())
         if arguments.keep:
             keep(results, pathlib.Path(arguments.keep))
-        write(results, output)
+        tables.write(results, output)
     except (OSError, ValueError) as error:  # a GridError, too
         sys.exit(f"collect: {error}")
-    print(markdown(results))
+    print(tables.markdown(results))
     print(f"{len(results)} finished runs; {len(absent)} missing")
     for name in absent:
         print(f"missing: {name}")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deepncm_tf.utils import files
-from experiments import collect
+from experiments import tables
 from experiments.published import pairs, rank_correlations, setting
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -139,7 +139,7 @@ def methods(runs):
         for run in members:
             groups.setdefault(_label(run), []).append(run["final_test_accuracy"])
         for place, (color, values) in enumerate(zip(COLORS, groups.values(), strict=False)):
-            mean, std = collect.mean_and_std(values)
+            mean, std = tables.mean_and_std(values)
             axis.errorbar(place, mean, yerr=std, fmt="o", color=color, capsize=4)
             axis.plot([place + 0.15] * len(values), values, ".", color=color, alpha=0.6)
         names = [

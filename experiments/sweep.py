@@ -16,7 +16,7 @@ import shlex
 import sys
 import time
 
-from experiments import collect, grid, states
+from experiments import collect, grid, states, tables
 
 LOG_LINES = 5
 RESULTS = re.compile(r".*\.(joblog|results\.[^.]*)")
@@ -73,8 +73,8 @@ def report(arguments, rows):
     found = _states(arguments, rows)
     folders = [s.folder for s in found if s.status == "done"]
     results = collect.read_runs(folders)
-    written = collect.write(results, pathlib.Path(arguments.runs), _results(arguments))
-    print(collect.markdown(results))
+    written = tables.write(results, pathlib.Path(arguments.runs), _results(arguments))
+    print(tables.markdown(results))
     print(f"Written: {', '.join(map(str, written))}\n{_live(arguments)}")
     print(states.summary(found))
     not_done = [s for s in found if s.status != "done"]
@@ -113,8 +113,8 @@ def check(arguments, rows):
             f"Received: {arguments.grid}"
         )
     logs = [_log(arguments, row) for row in rows]
-    tables = collect.paths(pathlib.Path(arguments.runs), _results(arguments)).values()
-    grid.check_outputs(arguments.grid, [*logs, *tables, _job_log(arguments)])
+    results = tables.paths(pathlib.Path(arguments.runs), _results(arguments)).values()
+    grid.check_outputs(arguments.grid, [*logs, *results, _job_log(arguments)])
 
 
 @contextlib.contextmanager

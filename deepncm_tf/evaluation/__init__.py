@@ -2,11 +2,19 @@
 """Arrays in, numbers out: nearest neighbours, retrieval, explanations."""
 
 from deepncm_tf.evaluation.neighbors import (
-    cluster_agreement,
     knn_predict,
     nearest,
     unit_rows,
     vote,
 )
+from deepncm_tf.evaluation.scores import accuracy, cluster_agreement, vote_accuracy
 
-__all__ = ["cluster_agreement", "knn_predict", "nearest", "unit_rows", "vote"]
+__all__ = [
+    "accuracy",
+    "cluster_agreement",
+    "knn_predict",
+    "nearest",
+    "unit_rows",
+    "vote",
+    "vote_accuracy",
+]

@@ -186,25 +186,3 @@ def unit_rows(features):
     features = np.asarray(features, "float32")
     lengths = np.linalg.norm(features, axis=-1, keepdims=True)
     return features / np.maximum(lengths, 1e-12)
-
-
-def cluster_agreement(clusters, labels):
-    """How well clusters agree with classes.
-
-    Args:
-        clusters, labels: `(n,)` integers.
-
-    Returns:
-        Dictionary: `purity`, the share of samples of their cluster's most frequent class,
-        and `normalized_mutual_information`, with the arithmetic mean of the entropies.
-    """
-    from sklearn.metrics import normalized_mutual_info_score
-    from sklearn.metrics.cluster import contingency_matrix
-
-    table = contingency_matrix(labels, clusters)
-    return {
-        "purity": float(table.max(axis=0).sum() / table.sum()),
-        "normalized_mutual_information": float(
-            normalized_mutual_info_score(labels, clusters)
-        ),
-    }

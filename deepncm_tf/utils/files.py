@@ -33,8 +33,11 @@ def write_atomically(path, write):
 
 
 def write_json(path, value):
-    text = json.dumps(value, indent=2, sort_keys=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def write_text(path, text):
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
 
 
 def sync(path):

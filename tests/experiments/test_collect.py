@@ -13,7 +13,7 @@ import pytest
 from finished import write_run
 
 from deepncm_tf import flags, runs
-from experiments import collect, grid
+from experiments import collect, grid, tables
 
 RESULTS = pathlib.Path(collect.__file__).with_name("results")
 ACCURACIES = {0: 0.5, 1: 0.6, 2: 0.75}
@@ -45,7 +45,7 @@ def test_runs_are_found_whatever_their_folders_are_called(folder):
 
 
 def test_records_have_the_varied_flags_and_the_figures(folder):
-    records = collect.records(collect.read_runs(collect.finished(folder).values()))
+    records = tables.records(collect.read_runs(collect.finished(folder).values()))
     assert [(r["ncm"], r["decay"], r["seed"]) for r in records] == [
         ("decay", 0.5, 0),
         ("softmax", None, 0),
@@ -61,7 +61,7 @@ def test_records_have_the_varied_flags_and_the_figures(folder):
 
 
 def test_markdown_has_mean_and_standard_deviation_over_seeds(folder):
-    lines = collect.markdown(
+    lines = tables.markdown(
         collect.read_runs(collect.finished(folder).values())
     ).splitlines()
     mean = 100 * statistics.mean(ACCURACIES.values())
@@ -70,7 +70,7 @@ def test_markdown_has_mean_and_standard_deviation_over_seeds(folder):
     assert f"| {mean:.2f} ± {std:.2f}% |" in lines[2]
     assert lines[2].endswith("|  | 3 |")
     assert "| 80.00% | 80.00% | 0.100 | 1 |" in lines[3]
-    assert collect.markdown([]) == "No finished runs.\n"
+    assert tables.markdown([]) == "No finished runs.\n"
 
 
 def test_files_of_other_versions_count_as_the_defaults_then(folder):
@@ -130,13 +130,13 @@ def test_evaluations_of_features_are_collected(folder):
     discovery = {"induction_accuracy_30": 0.25, "normalized_mutual_information": 0.5}
     (folder / "y" / "discovery.json").write_text(json.dumps(discovery))
     results = collect.read_runs(collect.finished(folder).values())
-    lines = collect.markdown(results).splitlines()
+    lines = tables.markdown(results).splitlines()
     assert "| kNN, k = 1 | kNN, k = 30 | induction, k = 30 | NMI |" in lines[0]
     (decay,) = (line for line in lines if "decay" in line and "0.5" in line)
     assert "| 25.00% | 0.500 |" in decay
     (softmax,) = (line for line in lines if "softmax" in line)
     assert f"| 65.00 ± {100 * statistics.stdev([0.6, 0.7]):.2f}% |" in softmax
-    records = collect.records(results)
+    records = tables.records(results)
     assert [r["knn_30_0.05"] for r in records] == [None, 0.6, 0.7, None]
     collect.keep(results, folder / "kept")
     kept = folder / "kept" / flags.run_name(config(seed=1)) / "evaluation.json"
@@ -145,14 +145,14 @@ def test_evaluations_of_features_are_collected(folder):
 
 def test_columns_without_a_figure_are_left_out(folder):
     found = collect.finished(folder / "x")
-    header = collect.markdown(collect.read_runs(found.values())).splitlines()[0]
+    header = tables.markdown(collect.read_runs(found.values())).splitlines()[0]
     assert header == "| ncm | dataset | final test accuracy | best | n |"
 
 
 def test_a_table_that_could_not_be_written_leaves_the_old_one(folder, monkeypatch):
     results = collect.read_runs(collect.finished(folder).values())
     out = folder / "out"
-    old = {path: path.read_text() for path in collect.write(results[:1], out)}
+    old = {path: path.read_text() for path in tables.write(results[:1], out)}
     assert len(old) == 3
 
     def replace(source, target):
@@ -160,7 +160,7 @@ def test_a_table_that_could_not_be_written_leaves_the_old_one(folder, monkeypatc
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(KeyboardInterrupt):
-        collect.write(results, out)
+        tables.write(results, out)
     assert {path: path.read_text() for path in out.iterdir()} == old
 
 
