@@ -43,9 +43,9 @@ def main(argv):
         output_files.check_folder("model_dir", FLAGS.model_dir)
         neighbours = positive_integers("k", FLAGS.k)
         check(config, FLAGS.temperature)
-        found = discover(FLAGS.model_dir, neighbours, FLAGS.temperature, FLAGS.data_dir)
+        figures = discover(FLAGS.model_dir, neighbours, FLAGS.temperature, FLAGS.data_dir)
         path = pathlib.Path(FLAGS.model_dir) / "discovery.json"
-        output_files.keep_figures(path, found)
+        output_files.keep_figures(path, figures)
 
 
 def check(config, temperature):
@@ -99,17 +99,17 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     bank, queries = (np.asarray(classifier.unit_features(x)) for x in (train, test))
     similarities, rows = evaluation.nearest(queries, bank, max(neighbours))
     labels, truth = fine["train"][1], fine["test"][1]
-    found = {"accuracy": evaluation.accuracy(classifier(test), test_coarse)}
+    figures = {"accuracy": evaluation.accuracy(classifier(test), test_coarse)}
     for k in neighbours:
         votes = evaluation.vote(
             similarities[:, :k], labels[rows[:, :k]], temperature, labels.max() + 1
         )
-        found[f"induction_accuracy_{k}"] = evaluation.accuracy(votes, truth)
+        figures[f"induction_accuracy_{k}"] = evaluation.accuracy(votes, truth)
     scores = np.asarray(classifier.prototype_scores(test))
     scores = scores.reshape(len(test), -1)
-    found |= evaluation.cluster_agreement(scores.argmax(axis=-1), truth)
-    found["prototypes"] = int(np.isfinite(scores).all(axis=0).sum())
-    return found
+    figures |= evaluation.cluster_agreement(scores.argmax(axis=-1), truth)
+    figures["prototypes"] = int(np.isfinite(scores).all(axis=0).sum())
+    return figures
 
 
 if __name__ == "__main__":

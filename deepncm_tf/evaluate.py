@@ -55,7 +55,7 @@ def main(argv):
         check_search(FLAGS.knn)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
-        found = evaluate(
+        figures = evaluate(
             FLAGS.model_dir,
             neighbours,
             temperatures,
@@ -65,7 +65,7 @@ def main(argv):
             FLAGS.data_dir,
         )
         path = pathlib.Path(FLAGS.model_dir) / "evaluation.json"
-        output_files.keep_figures(path, found)
+        output_files.keep_figures(path, figures)
 
 
 def positive_numbers(texts):

@@ -157,28 +157,28 @@ def _exemplars(run, bank, dimensions):
     from deepncm_tf import explanation
 
     images, labels = run.splits["train"]
-    found = run.model.exemplars
+    exemplars = run.model.exemplars
     if bank is not None:
         rows, labels, ids = run.read_bank(bank, dimensions)
         return explanation.find_exemplars(
             run.model.classifier, rows, labels, images[ids], ids
         )
-    if found is None:
+    if exemplars is None:
         return explanation.find_exemplars(
             run.model.classifier, run.embed(images), labels, images
         )
-    if found.images.dtype == "uint8":
-        return found
+    if exemplars.images.dtype == "uint8":
+        return exemplars
     # The model was anchored on standardized images; their pictures are looked up.
-    there = found.index >= 0
-    index, wanted = found.index[there], found.labels[there]
+    chosen = exemplars.index >= 0
+    index, wanted = exemplars.index[chosen], exemplars.labels[chosen]
     if index.max() >= len(images) or (labels[index] != wanted).any():
         raise ValueError(
             "--model_dir must be of a model that was anchored on the run's training images "
             "in their order, or give `anchor` uint8 pictures of others as `images`. "
             "Received: exemplars with other places or labels"
         )
-    return dataclasses.replace(found, images=images[np.maximum(found.index, 0)])
+    return dataclasses.replace(exemplars, images=images[np.maximum(exemplars.index, 0)])
 
 
 def _facts(run, exemplars):
@@ -199,7 +199,7 @@ def _facts(run, exemplars):
     }
 
 
-def _query(picture, name, found, exemplars):
+def _query(picture, name, explained, exemplars):
     place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
     evidence = [
         page.ClassEvidence(
@@ -215,11 +215,11 @@ def _query(picture, name, found, exemplars):
                 for near in one["exemplars"]
             ],
         )
-        for one in found["classes"]
+        for one in explained["classes"]
     ]
-    label, predicted = found["label"], found["predicted"]
+    label, predicted = explained["label"], explained["predicted"]
     return page.Explained(
-        picture, name, label, predicted, evidence, found["rule"], found["change"]
+        picture, name, label, predicted, evidence, explained["rule"], explained["change"]
     )
 
 

@@ -99,7 +99,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     from deepncm_tf.pages import page
     from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
 
-    found = {}
+    by_model = {}
     for name, path in zip(model_names(model_dirs), model_dirs, strict=True):
         run = FinishedRun(path, data_dir)
         (images, labels), (queries, truth) = (
@@ -114,7 +114,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
             num_neighbours,
         )
         predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
-        found[name] = predicted, similarities, rows
+        by_model[name] = predicted, similarities, rows
     names = run.class_names
 
     def neighbours(i, similarities, rows):
@@ -132,12 +132,12 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
             names[truth[i]],
             {
                 model: (names[predicted[i]], neighbours(i, similarities, rows))
-                for model, (predicted, similarities, rows) in found.items()
+                for model, (predicted, similarities, rows) in by_model.items()
             },
         )
         for i in range(len(queries))
     ]
-    facts = {"Dataset": run.config["dataset"], "Models": len(found)}
+    facts = {"Dataset": run.config["dataset"], "Models": len(by_model)}
     html = page.gallery_page("Nearest training images", facts, retrieved)
     pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(output, lambda where: where.write_text(html, "utf-8"))

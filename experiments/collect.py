@@ -66,25 +66,25 @@ def read_run(folder):
 
 
 def _read_evaluation(folder):
-    found = {}
+    figures = {}
     for name in EVALUATION_FILES:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            one = dict(json.loads((folder / name).read_text()))
-            if one.get("split", "test") == "test":
-                found |= one
-    return found
+            content = dict(json.loads((folder / name).read_text()))
+            if content.get("split", "test") == "test":
+                figures |= content
+    return figures
 
 
 def finished(*folders):
     """Folders of finished runs below some folders, by their `key`."""
-    found = {}
+    by_key = {}
     for folder in folders:
         for path in sorted(pathlib.Path(folder).rglob("result.json")):
             try:
-                found.setdefault(key(read_run(path.parent)["flags"]), path.parent)
+                by_key.setdefault(key(read_run(path.parent)["flags"]), path.parent)
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # not a run's folder
-    return found
+    return by_key
 
 
 def read_runs(folders):
@@ -92,19 +92,19 @@ def read_runs(folders):
     return [read_run(folder) for folder in folders]
 
 
-def of_grid(rows, found):
+def of_grid(rows, by_key):
     """The finished runs of a grid, each once.
 
     Args:
         rows: List of `grid.Row`.
         found: Dictionary as from `finished`.
     """
-    return read_runs(found[one] for one in _keys(rows) if one in found)
+    return read_runs(by_key[run_key] for run_key in _keys(rows) if run_key in by_key)
 
 
-def missing(rows, found):
+def missing(rows, by_key):
     """Names of a grid's runs that are not finished; see `of_grid`."""
-    return [run for one, run in _keys(rows).items() if one not in found]
+    return [run for run_key, run in _keys(rows).items() if run_key not in by_key]
 
 
 def _keys(rows):
@@ -152,13 +152,13 @@ def main(argv):
     parser.add_argument("--output", default=".", help="folder of results.*")
     parser.add_argument("--keep", help="folder to copy the runs' small files to")
     arguments = parser.parse_args(argv)
-    found, output = finished(*arguments.folders), pathlib.Path(arguments.output)
+    by_key, output = finished(*arguments.folders), pathlib.Path(arguments.output)
     try:
         if arguments.grid:
             rows = [row for path in arguments.grid for row in grid.read(path)]
-            results, absent = of_grid(rows, found), missing(rows, found)
+            results, absent = of_grid(rows, by_key), missing(rows, by_key)
         else:
-            results, absent = read_runs(found.values()), []
+            results, absent = read_runs(by_key.values()), []
         for path in arguments.grid or []:
             grid.check_outputs(path, tables.paths(output).values())
         if arguments.keep:

@@ -60,24 +60,26 @@ def dry_run(arguments, rows):
 def status(arguments, rows):
     """Prints the state of every run; with --watch again and again, until all are done."""
     while True:
-        found = _states(arguments, rows)
-        text = "\n".join([states.table(found), states.summary(found), _live(arguments)])
+        run_states = _states(arguments, rows)
+        text = "\n".join(
+            [states.table(run_states), states.summary(run_states), _live(arguments)]
+        )
         print("\033[2J\033[H" + text if arguments.watch else text, flush=True)
-        if not arguments.watch or all(s.status == "done" for s in found):
+        if not arguments.watch or all(s.status == "done" for s in run_states):
             return
         time.sleep(arguments.watch)
 
 
 def report(arguments, rows):
     """Writes and prints the results; ends with status 1 where a run is not done."""
-    found = _states(arguments, rows)
-    folders = [s.folder for s in found if s.status == "done"]
+    run_states = _states(arguments, rows)
+    folders = [s.folder for s in run_states if s.status == "done"]
     results = collect.read_runs(folders)
     written = tables.write(results, pathlib.Path(arguments.runs), _results(arguments))
     print(tables.markdown(results))
     print(f"Written: {', '.join(map(str, written))}\n{_live(arguments)}")
-    print(states.summary(found))
-    not_done = [s for s in found if s.status != "done"]
+    print(states.summary(run_states))
+    not_done = [s for s in run_states if s.status != "done"]
     for state in not_done:
         print(f"\n{state.row.run}: {state.status}", file=sys.stderr)
         for line in states.last_lines(_log(arguments, state.row), LOG_LINES):

@@ -73,12 +73,12 @@ def groups(results):
         List of (dictionary of the varied flags without the seed, list of runs).
     """
     names = [name for name in varied(results) if name != "seed"]
-    found = {}
+    by_settings = {}
     for result in results:
         identity = runs.flags_identity(result["flags"])
         settings = {name: identity.get(name) for name in names}
-        found.setdefault(json.dumps(settings), (settings, []))[1].append(result)
-    return list(found.values())
+        by_settings.setdefault(json.dumps(settings), (settings, []))[1].append(result)
+    return list(by_settings.values())
 
 
 def mean_and_std(values):

@@ -111,8 +111,8 @@ class NearestSubCentroid(Classifier):
         cosines = ops.reshape(cosines, shape)
         if self._sizes is not None:
             places = ops.arange(sub_centroids.shape[1])[None]
-            there = places < ops.convert_to_tensor(self._sizes)[:, None]
-            cosines = ops.where(there, cosines, -math.inf)
+            exists = places < ops.convert_to_tensor(self._sizes)[:, None]
+            cosines = ops.where(exists, cosines, -math.inf)
         return cosines
 
     def unit_features(self, features):
@@ -135,9 +135,11 @@ class NearestSubCentroid(Classifier):
         Args:
             exemplars: `explanation.Exemplars`.
         """
-        there = ops.convert_to_tensor(exemplars.index >= 0)[..., None]
+        has_exemplar = ops.convert_to_tensor(exemplars.index >= 0)[..., None]
         anchored = self.unit_features(exemplars.features)
-        self.sub_centroids.assign(ops.where(there, anchored, ops.copy(self.sub_centroids)))
+        self.sub_centroids.assign(
+            ops.where(has_exemplar, anchored, ops.copy(self.sub_centroids))
+        )
 
     def seen(self):
         return ops.copy(self.count) > 0

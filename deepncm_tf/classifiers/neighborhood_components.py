@@ -234,8 +234,8 @@ class NeighborhoodComponents(Classifier):
         index = ops.reshape(ops.convert_to_tensor(index), (-1,))
         # Compared in a dtype that holds both: a cast to int32 wraps round.
         index = ops.cast(index, keras.backend.result_type(index.dtype, "int32"))
-        there = ops.logical_and(index >= 0, index < self.bank_size)
-        return ops.cast(ops.where(there, index, -1), "int32")
+        is_row = ops.logical_and(index >= 0, index < self.bank_size)
+        return ops.cast(ops.where(is_row, index, -1), "int32")
 
     def seen(self):
         return self._bank.counts() > 0

@@ -55,15 +55,15 @@ def read_bank(path):
     path = check_path(path)
     try:
         if path.suffix == ".npz":
-            found = list(array_files.read_npz(path, PARTS).values())
+            arrays = list(array_files.read_npz(path, PARTS).values())
         else:
             features, *others = _parts(path)
-            found = [array_files.read_npy(features, mmap_mode="r")]
-            found += [array_files.read_npy(part) for part in others]
+            arrays = [array_files.read_npy(features, mmap_mode="r")]
+            arrays += [array_files.read_npy(part) for part in others]
     except ValueError as error:
         raise ValueError(f"{path} is no bank that can be read ({error})") from error
-    _check_bank(path, *found)
-    return tuple(found)
+    _check_bank(path, *arrays)
+    return tuple(arrays)
 
 
 def _check_bank(path, features, labels, ids):

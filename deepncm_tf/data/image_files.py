@@ -27,14 +27,15 @@ def find(paths):
     """
     files = []
     for path in map(pathlib.Path, paths):
-        found = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [one for one in found if one.suffix.lower() in SUFFIXES and one.is_file()]
-        if not found:
+        listed = sorted(path.iterdir()) if path.is_dir() else [path]
+        images = [file for file in listed if file.suffix.lower() in SUFFIXES]
+        images = [file for file in images if file.is_file()]
+        if not images:
             raise ValueError(
                 f"--images must be image files ({', '.join(SUFFIXES)}) or folders of them. "
                 f"Received: --images={path}"
             )
-        files.extend(found)
+        files.extend(images)
     return files
 
 

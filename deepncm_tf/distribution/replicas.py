@@ -130,11 +130,11 @@ def write_rows(variable, rows, values, keep):
     # and the order of equal writes does not matter. With none, a row is written back.
     # A row more, since a graph may get no sample at all.
     chosen = ops.argmax(ops.pad(ops.cast(keep, "int32"), [[0, 1]]))
-    some = ops.any(keep)
-    row = ops.where(some, ops.take(ops.pad(rows, [[0, 1]]), chosen, axis=0), 0)
+    any_kept = ops.any(keep)
+    row = ops.where(any_kept, ops.take(ops.pad(rows, [[0, 1]]), chosen, axis=0), 0)
     old = read_rows(variable, ops.reshape(row, (1,)))
     value = ops.take(ops.concatenate([ops.cast(values, old.dtype), old]), chosen, axis=0)
-    value = ops.where(some, value, old[0])
+    value = ops.where(any_kept, value, old[0])
     rows = ops.where(keep, rows, row)
     wide = ops.reshape(keep, (-1,) + (1,) * (len(values.shape) - 1))
     values = ops.cast(ops.where(wide, values, value), variable.dtype)

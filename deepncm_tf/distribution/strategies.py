@@ -92,10 +92,10 @@ def _logical_cpus(count):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
-    there = len(tf.config.list_logical_devices("CPU"))
-    if there < count:
+    available = len(tf.config.list_logical_devices("CPU"))
+    if available < count:
         raise ValueError(
             f"`num_devices` logical CPUs must be set up before TensorFlow uses one; "
-            f"there are {there}. Received: num_devices={count}"
+            f"there are {available}. Received: num_devices={count}"
         )
     return [f"CPU:{index}" for index in range(count)]

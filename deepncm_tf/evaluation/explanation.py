@@ -69,9 +69,9 @@ def find_exemplars(classifier, features, labels, images, index=None):
         near = _numpy(classifier.prototype_scores(features[rows]))[:, c]  # (rows, K)
         if chosen is None:
             chosen = np.full((classifier.num_classes, near.shape[1]), -1)
-        there = np.flatnonzero(np.isfinite(near).all(axis=0))
-        places, prototypes = linear_sum_assignment(near[:, there], maximize=True)
-        chosen[c, there[prototypes]] = rows[places]
+        present = np.flatnonzero(np.isfinite(near).all(axis=0))
+        places, prototypes = linear_sum_assignment(near[:, present], maximize=True)
+        chosen[c, present[prototypes]] = rows[places]
     known = (chosen >= 0)[..., None]
     shape = known.shape[:2] + (1,) * (images.ndim - 1)
     return Exemplars(
@@ -116,7 +116,7 @@ def explain(classifier, exemplars, features, class_names, labels=None):
         by_exemplars = int(near.max(axis=1).argmax())
         if by_exemplars not in order:  # the rule is about it
             order.append(by_exemplars)
-        found = {
+        explained = {
             "predicted": class_names[order[0]],
             "label": None if labels is None else class_names[labels[i]],
             "by_exemplars": class_names[by_exemplars],
@@ -129,9 +129,11 @@ def explain(classifier, exemplars, features, class_names, labels=None):
                 for c in order
             ],
         }
-        found["rule"] = _rule(near, exemplars.index, by_exemplars, found, class_names)
-        found["change"] = _change(found)
-        explanations.append(found)
+        explained["rule"] = _rule(
+            near, exemplars.index, by_exemplars, explained, class_names
+        )
+        explained["change"] = _change(explained)
+        explanations.append(explained)
     return explanations
 
 
@@ -140,7 +142,7 @@ def _nearest_first(similarities, index):
     return [{"index": int(index[k]), "similarity": float(similarities[k])} for k in order]
 
 
-def _rule(near, index, winner, found, class_names):
+def _rule(near, index, winner, explained, class_names):
     """Eq. 9 with its numbers: IF nearer to one exemplar than to all of the others THEN."""
     best = near.max(axis=1)
     k = near[winner].argmax()
@@ -159,30 +161,30 @@ def _rule(near, index, winner, found, class_names):
         f"IF it is more like training image {index[winner][k]} of {class_names[winner]} "
         f"({best[winner]:.3f}){than} THEN it is {class_names[winner]}."
     )
-    if class_names[winner] != found["predicted"]:
+    if class_names[winner] != explained["predicted"]:
         rule += (
             " The model itself, which does not decide by these images alone, says "
-            f"{found['predicted']}."
+            f"{explained['predicted']}."
         )
     return rule
 
 
-def _change(found):
+def _change(explained):
     """What would have changed the decision, by the logits of the first two classes."""
-    if len(found["classes"]) == 1:
-        return f"Nothing: {found['predicted']} is the only class."
-    first, second = found["classes"][:2]
+    if len(explained["classes"]) == 1:
+        return f"Nothing: {explained['predicted']} is the only class."
+    first, second = explained["classes"][:2]
     margin = first["logit"] - second["logit"]
     text = (
         f"The logit of {first['class']} is {first['logit']:.3f}, that of {second['class']} "
         f"{second['logit']:.3f}. With {margin:.3f} less for the one, or more for the "
         f"other, the image would have been taken for {second['class']}."
     )
-    if found["label"] is not None and found["label"] != found["predicted"]:
-        names = [one["class"] for one in found["classes"][:CLASSES_SHOWN]]
-        place = names.index(found["label"]) + 1 if found["label"] in names else None
+    if explained["label"] is not None and explained["label"] != explained["predicted"]:
+        names = [one["class"] for one in explained["classes"][:CLASSES_SHOWN]]
+        place = names.index(explained["label"]) + 1 if explained["label"] in names else None
         where = f"comes {place}." if place else "is not among the first four."
-        text += f" The true class, {found['label']}, {where}"
+        text += f" The true class, {explained['label']}, {where}"
     return text
 
 

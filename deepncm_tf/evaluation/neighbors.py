@@ -98,10 +98,10 @@ def _largest(similarities, k, size):
     if 4 * chosen > number:  # sorting them all costs less memory
         return ops.top_k(similarities[:, :size], k)
     grouped = ops.reshape(similarities, (-1, GROUP, number))
-    _, found = ops.top_k(ops.max(grouped, axis=1), chosen)
-    found = ops.sort(found, axis=1)  # of equal values the first row comes first
-    places = ops.arange(GROUP, dtype=found.dtype)[:, None] * number
-    rows = ops.reshape(found[:, None] + places, (-1, GROUP * chosen))
+    _, groups = ops.top_k(ops.max(grouped, axis=1), chosen)
+    groups = ops.sort(groups, axis=1)  # of equal values the first row comes first
+    places = ops.arange(GROUP, dtype=groups.dtype)[:, None] * number
+    rows = ops.reshape(groups[:, None] + places, (-1, GROUP * chosen))
     values = ops.take_along_axis(similarities, rows, axis=1)
     values, order = ops.top_k(ops.where(rows < size, values, -math.inf), k)
     return values, ops.take_along_axis(rows, order, axis=1)

@@ -55,13 +55,13 @@ def retrieval_metrics(features, labels, recall_at=(1, 2, 4, 8), **kwargs):
         np.asarray(features)[queries], features, int(k), exclude=queries, **kwargs
     )
     hits = labels[rows] == labels[queries][:, None]  # (queries, k)
-    found = {f"recall_at_{k}": _mean(hits[:, :k].any(axis=1)) for k in recall_at}
-    found["precision_at_1"] = _mean(hits[:, 0])
+    figures = {f"recall_at_{k}": _mean(hits[:, :k].any(axis=1)) for k in recall_at}
+    figures["precision_at_1"] = _mean(hits[:, 0])
     hits &= np.arange(hits.shape[1])[None] < relevant[:, None]
     precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    found["r_precision"] = _mean(hits.sum(axis=1) / relevant)
-    found["map_at_r"] = _mean((precision * hits).sum(axis=1) / relevant)
-    return found
+    figures["r_precision"] = _mean(hits.sum(axis=1) / relevant)
+    figures["map_at_r"] = _mean((precision * hits).sum(axis=1) / relevant)
+    return figures
 
 
 def _mean(values):

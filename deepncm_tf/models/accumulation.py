@@ -33,10 +33,10 @@ def in_parts(step, data, num_parts):
         end = ops.maximum(last, begin + 1)
         # Or the graph would compute the parts side by side.
         with tf.control_dependencies(total or []):
-            some = keras.tree.map_structure(
+            part_of_data = keras.tree.map_structure(
                 lambda x, begin=begin, end=end: None if x is None else x[begin:end], data
             )
-        rows, sums = step(some, (last - first, batch))
+        rows, sums = step(part_of_data, (last - first, batch))
         all_rows.append([row[: last - first] for row in rows])
         total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
     rows = [ops.concatenate(parts, axis=0) for parts in zip(*all_rows, strict=True)]

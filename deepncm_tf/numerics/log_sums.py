@@ -66,8 +66,8 @@ def class_log_sums(
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            found = _gradient(scaled, rows, result, upstream, is_plain, kept)
-            return found / temperature
+            gradients = _gradient(scaled, rows, result, upstream, is_plain, kept)
+            return gradients / temperature
 
         return result, gradient
 
@@ -88,11 +88,11 @@ def nearest_class(features, bank, labels, num_classes, chunk=None):
     rows = Rows(bank, labels, num_classes, chunk, None)
 
     def better(carry, _, classes, similarities):
-        best, found = carry
+        best, nearest = carry
         similarities = ops.where(classes[:, None] < num_classes, similarities, -math.inf)
-        here = ops.max(similarities, axis=0, initial=-math.inf)  # also of no samples
-        theirs = ops.take(classes, ops.argmax(similarities, axis=0), axis=0)
-        return ops.maximum(best, here), ops.where(here > best, theirs, found)
+        highest = ops.max(similarities, axis=0, initial=-math.inf)  # also of no samples
+        their_classes = ops.take(classes, ops.argmax(similarities, axis=0), axis=0)
+        return ops.maximum(best, highest), ops.where(highest > best, their_classes, nearest)
 
     transposed = ops.transpose(features)
     start = ops.full_like(transposed[0], -math.inf)
@@ -216,10 +216,10 @@ def _plain_sums(total, rows, classes, similarities):
 
 def _checked(total, rows):
     """The sums, and whether none of them has overflowed or lost what matters."""
-    there = rows.counts() > 0
-    right = ops.logical_or(total > SMALLEST_SUM, ops.logical_not(there))
+    has_rows = rows.counts() > 0
+    right = ops.logical_or(total > SMALLEST_SUM, ops.logical_not(has_rows))
     right = ops.all(ops.logical_and(right, ops.isfinite(total)))
-    return ops.where(there, total, 0.0), right
+    return ops.where(has_rows, total, 0.0), right
 
 
 def _largest_and_sums(scaled, rows):
@@ -228,8 +228,8 @@ def _largest_and_sums(scaled, rows):
     def add(carry, _, classes, similarities):
         total, largest = carry
         segments = largest.shape[0]
-        here = ops.segment_max(similarities, classes, num_segments=segments)
-        new = ops.maximum(largest, here)
+        highest = ops.segment_max(similarities, classes, num_segments=segments)
+        new = ops.maximum(largest, highest)
         shift = ops.where(new > LOWEST, new, 0.0)
         terms = ops.exp(similarities - ops.take(shift, classes, axis=0))
         total = total * ops.exp(ops.maximum(largest, LOWEST) - shift)
@@ -248,10 +248,10 @@ def _gradient(scaled, rows, result, upstream, is_plain, kept):
 
     `kept` are rows, classes and exponentials of the similarities, or None.
     """
-    there = ops.isfinite(result)
+    has_rows = ops.isfinite(result)
     padding = [[0, 1], [0, 0]]  # for rows that take no part
-    shift = ops.pad(ops.transpose(ops.where(there, result, 0.0)), padding)
-    weights = ops.pad(ops.transpose(ops.where(there, upstream, 0.0)), padding)
+    shift = ops.pad(ops.transpose(ops.where(has_rows, result, 0.0)), padding)
+    weights = ops.pad(ops.transpose(ops.where(has_rows, upstream, 0.0)), padding)
     is_plain = ops.logical_and(is_plain, ops.all(ops.abs(shift) < LARGEST_EXPONENT))
     zeros = ops.zeros((ops.shape(scaled)[1], scaled.shape[0]), scaled.dtype)
 

@@ -34,8 +34,8 @@ class Shard:
     def own(self, index):
         """Places of rows of the whole bank in this shard; -1 where they are not here."""
         place = index - self.first
-        here = ops.logical_and(place >= 0, place < self.size)
-        return ops.where(ops.logical_and(here, index >= 0), place, -1)
+        is_own = ops.logical_and(place >= 0, place < self.size)
+        return ops.where(ops.logical_and(is_own, index >= 0), place, -1)
 
     def class_log_sums(self, features, temperature, index=None):
         """As `log_sums.class_log_sums`, over the rows of all replicas."""
@@ -47,9 +47,9 @@ class Shard:
         largest = ops.stop_gradient(ops.max(parts, axis=0, initial=-math.inf))
         largest = ops.where(ops.isfinite(largest), largest, 0.0)
         total = ops.sum(ops.exp(parts - largest), axis=0)
-        there = total > 0
-        logs = largest + ops.log(ops.where(there, total, 1.0))
-        return self._mine(ops.where(there, logs, -math.inf), features)
+        has_rows = total > 0
+        logs = largest + ops.log(ops.where(has_rows, total, 1.0))
+        return self._mine(ops.where(has_rows, logs, -math.inf), features)
 
     def nearest_class(self, features):
         """As `log_sums.nearest_class`, among the rows of all replicas."""

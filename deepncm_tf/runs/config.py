@@ -70,12 +70,12 @@ def read_config(model_dir):
     return config
 
 
-def _checked(found):
+def _checked(values):
     """Flags of a config.json; raises a ValueError where they are none."""
-    if not set(NEEDED) <= set(found):
+    if not set(NEEDED) <= set(values):
         raise ValueError(f"config.json has no flags such as {' and '.join(NEEDED)}")
-    found = {name: value for name, value in found.items() if name in flags.TABLE}
-    for name, value in found.items():
+    values = {name: value for name, value in values.items() if name in flags.TABLE}
+    for name, value in values.items():
         flag = flags.TABLE[name]
         if value is None and flag.default is None and not flag.from_dataset:
             continue
@@ -83,7 +83,7 @@ def _checked(found):
             wanted = flag.wanted or f"of type {flag.kind.__name__}"
             text = str(value)[:60]
             raise ValueError(f"--{name} must be {wanted}. Received: --{name}={text}")
-    config = {**_before(found["ncm"]), **found}
+    config = {**_before(values["ncm"]), **values}
     flags.resolve({name: value for name, value in config.items() if value is not None})
     return config
 

@@ -81,9 +81,9 @@ class FinishedRun:
                 f"--bank must be of the {len(known)} training images of this run and their "
                 f"labels. Received: other ids or labels in {path}"
             )
-        some = np.linspace(0, len(ids) - 1, min(len(ids), SAMPLE), dtype="int64")
-        expected = self.embed(self.splits["train"][0][ids[some]])
-        if not np.allclose(features[some], expected, rtol=1e-2, atol=1e-2):
+        sample = np.linspace(0, len(ids) - 1, min(len(ids), SAMPLE), dtype="int64")
+        expected = self.embed(self.splits["train"][0][ids[sample]])
+        if not np.allclose(features[sample], expected, rtol=1e-2, atol=1e-2):
             raise ValueError(
                 "--bank must be of this run's model: see `python -m deepncm_tf.features`. "
                 f"Received: other features of the same images in {path}"

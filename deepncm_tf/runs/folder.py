@@ -256,11 +256,11 @@ class RunFolder:
 
     def _check_identity(self):
         stored = flags_identity(self._stored()["flags"])
-        ours = flags_identity(self.config)
-        different = {n for n in {*stored, *ours} if stored.get(n) != ours.get(n)}
+        given = flags_identity(self.config)
+        different = {n for n in {*stored, *given} if stored.get(n) != given.get(n)}
         if different:
             differences = "; ".join(
-                f"--{name}: {stored.get(name)} there, {ours.get(name)} here"
+                f"--{name}: {stored.get(name)} there, {given.get(name)} here"
                 for name in sorted(different)
             )
             length = "A run's length cannot be changed afterwards. "
@@ -273,12 +273,12 @@ class RunFolder:
     def _warn_of_other_versions(self):
         stored = self._stored()
         stored = {**stored["versions"], **environment.in_words(stored["environment"])}
-        ours = {**versions(), **environment.in_words(environment.recorded())}
-        for name in sorted({*stored, *ours}):
-            if stored.get(name) != ours.get(name):
+        current = {**versions(), **environment.in_words(environment.recorded())}
+        for name in sorted({*stored, *current}):
+            if stored.get(name) != current.get(name):
                 print(
                     f"Warning: {self.path} was begun with {name} {stored.get(name)}; this "
-                    f"is {ours.get(name)}. The result may differ from that of an "
+                    f"is {current.get(name)}. The result may differ from that of an "
                     "uninterrupted run.",
                     file=sys.stderr,
                 )

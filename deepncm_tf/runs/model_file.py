@@ -72,18 +72,18 @@ def _check_archive(path, config):
     _check_class(model, DeepNCM)
     classifier = model["config"]["classifier"]
     _check_class(classifier, classifiers.NAMES[config["ncm"]])
-    wanted, found = flags.num_classes(config), classifier["config"]["num_classes"]
-    if found != wanted:
-        raise ValueError(f"the run has {wanted} classes. Received: num_classes={found}")
+    wanted, received = flags.num_classes(config), classifier["config"]["num_classes"]
+    if received != wanted:
+        raise ValueError(f"the run has {wanted} classes. Received: num_classes={received}")
     size = _size(model["config"])
     if size > stored:  # a weight takes a byte or more
         raise ValueError(f"it claims {size} weights in {stored} bytes")
 
 
 def _check_class(serialized, cls):
-    wanted, found = keras.saving.get_registered_name(cls), serialized["registered_name"]
-    if found != wanted:
-        raise ValueError(f"it must have a {wanted}. Received: {str(found)[:100]}")
+    wanted, received = keras.saving.get_registered_name(cls), serialized["registered_name"]
+    if received != wanted:
+        raise ValueError(f"it must have a {wanted}. Received: {str(received)[:100]}")
 
 
 def _bytes_claimed(weights):

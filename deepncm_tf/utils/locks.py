@@ -95,10 +95,10 @@ class FolderLock:
     def in_place(self):
         """Whether the lock that is held is still that of the folder at the path."""
         try:
-            there = os.lstat(self.path)
+            at_path = os.lstat(self.path)
         except OSError:
             return False
-        return os.path.samestat(there, os.fstat(self._descriptor))
+        return os.path.samestat(at_path, os.fstat(self._descriptor))
 
     def read(self):
         """The text of the lock that is held."""

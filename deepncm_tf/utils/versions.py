@@ -12,19 +12,19 @@ PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
 
 def versions():
     """Versions of the packages that a result depends on, and the commit, where known."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    numbers = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return {**found, "commit": _commit()}
+            numbers[package] = importlib.metadata.version(package)
+    return {**numbers, "commit": _commit()}
 
 
 def _commit():
-    here = pathlib.Path(__file__).parent
+    folder = pathlib.Path(__file__).parent
     try:
         commit, tracked = (
             subprocess.run(
-                ["git", "-C", str(here), *command],
+                ["git", "-C", str(folder), *command],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -92,6 +92,23 @@ def test_classifiers_and_their_numerics_import_only_keras(module):
     assert found <= ours
 
 
+def test_the_picture_in_contributing_is_true():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    block = text.split("## The rooms of the package")[1].split("```")[1]
+    rows = [line.partition("<-") for line in block.strip().splitlines()]
+    picture = {row.split()[0]: set(arrows.split()) for row, _, arrows in rows}
+    rooms = {room: set(text.split()) for room, text in ROOMS.items() if room != "package"}
+    assert picture == rooms
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem
+)
+def test_experiments_use_flags_runs_and_utils(path):
+    rooms = {ROOM_OF[module] for module in modules_of_ours(path)}
+    assert rooms <= {"flags", "runs", "utils"}
+
+
 @pytest.mark.parametrize("room", ["utils", "flags", "pages"])
 def test_rooms_without_keras(room):
     modules = [module for module, its_room in ROOM_OF.items() if its_room == room]
