@@ -58,10 +58,8 @@ def test_parts_equal_the_whole(classifier):
 @pytest.mark.parametrize(
     ("parts", "kwargs"),
     [
-        (2, {"num_replicas": 2}),
         (3, {"weighted": True}),
-        (4, {"n": 9}),  # a last batch of 1 in four parts
-        (4, {"n": 9, "num_replicas": 2}),  # which leaves a replica without a sample
+        (4, {"n": 9, "num_replicas": 2}),  # a last batch of 1: parts and a replica of none
     ],
 )
 def test_uneven_parts(parts, kwargs):

@@ -36,8 +36,7 @@ def dataset(n=N):
 
 
 def make(num_replicas, temperature=0.5, bank_labels=None):
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
+    use_float64()
     keras.utils.set_random_seed(5)
     with scope(num_replicas):
         nca = NeighborhoodComponents(
@@ -52,6 +51,17 @@ def make(num_replicas, temperature=0.5, bank_labels=None):
     return model
 
 
+def train_once(num_replicas):
+    """A trained model that tests only read, and its history."""
+    use_float64()
+    return cached_train(num_replicas)
+
+
+def use_float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+
+
 def train(num_replicas, **kwargs):
     model = make(num_replicas, **kwargs)
     with scope(num_replicas):
@@ -59,6 +69,9 @@ def train(num_replicas, **kwargs):
             dataset(), epochs=2, verbose=0, shuffle=False, validation_data=dataset()
         ).history
     return model, history
+
+
+cached_train = functools.cache(train)
 
 
 def state(model):
@@ -89,7 +102,7 @@ def test_shards_equal_one_device(kwargs):
 
 
 def test_saved_models_load_under_another_number_of_replicas(tmp_path):
-    trained = {count: train(count)[0] for count in (1, 2)}
+    trained = {count: train_once(count)[0] for count in (1, 2)}
     images = random_images(9, C, seed=1)[0].astype("float64")
     for count, model in trained.items():
         with scope(count):
@@ -105,7 +118,7 @@ def test_saved_models_load_under_another_number_of_replicas(tmp_path):
 
 def test_checkpoints_are_restored_under_another_number_of_replicas(tmp_path):
     for count in (1, 2):
-        model, _ = train(count)
+        model, _ = train_once(count)
         Checkpoints(tmp_path / str(count), model.variables).save(Progress())
         for other in (1, 2):
             restored = make(other)
@@ -117,7 +130,7 @@ def test_checkpoints_are_restored_under_another_number_of_replicas(tmp_path):
 
 
 def test_outside_the_replicas_all_rows_count():
-    one, two = train(1)[0], train(2)[0]
+    one, two = train_once(1)[0], train_once(2)[0]
     features = np.random.default_rng(0).normal(size=(4, 6))
     assert_equal([one.classifier(features)], [two.classifier(features)])
     image = random_images(4, C)[0].astype("float64")
@@ -126,7 +139,7 @@ def test_outside_the_replicas_all_rows_count():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_monitor_is_the_nearest_row(count):
-    model, history = train(count)
+    model, history = train_once(count)
     images, labels = random_images(N, C)
     bank = np.asarray(sharded.whole(model.classifier.bank))
     nearest = (model.embed(images.astype("float64"), verbose=0) @ bank.T).argmax(axis=1)
