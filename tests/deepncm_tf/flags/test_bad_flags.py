@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every flag with a range refuses what is outside it, in clear words."""
+
+import pytest
+
+from deepncm_tf import flags
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"ncm": "nearest"},
+            "--ncm must be one of softmax, online, condensation, decay, dnc, nca",
+        ),
+        ({"decay": 1.2}, r"--decay must be a number in \[0, 1\). Received: --decay=1.2"),
+        ({"decay": float("nan")}, "Received: --decay=nan"),
+        (
+            {"ncm": "condensation", "condensation_steps": 0},
+            "must be an integer >= 1. Received: --condensation_steps=0",
+        ),
+        ({"resnet_size": 9}, r"--resnet_size must be 6n \+ 2 .* Received: --resnet_size=9"),
+        ({"resnet_version": 3}, "--resnet_version must be 1 or 2"),
+        ({"embedding_dim": -1}, "--embedding_dim must be an integer >= 0"),
+        ({"dataset": "mnist"}, "--dataset must be one of cifar10, cifar100, digits"),
+        ({"label": "medium"}, "--label must be one of fine, coarse"),
+        ({"label": "coarse"}, "--label=coarse needs .*Received: --dataset=cifar10"),
+        ({"validation_fraction": 1.0}, "--validation_fraction must be a number in"),
+        ({"batch_size": 0}, "--batch_size must be an integer >= 1"),
+        ({"train_epochs": -1}, "--train_epochs must be an integer >= 1"),
+        ({"max_train_steps": 0}, "--max_train_steps must be an integer >= 1"),
+        ({"epochs_between_evals": 0}, "--epochs_between_evals must be an integer >= 1"),
+        ({"augmentation": "more"}, "--augmentation must be one of standard, snca"),
+        ({"recipe": "adam"}, "--recipe must be one of official, snca"),
+        ({"learning_rate": 0.0}, "--learning_rate must be a positive number"),
+        ({"learning_rate": float("inf")}, "--learning_rate must be a positive number"),
+        ({"weight_decay": -1.0}, "--weight_decay must be a number >= 0"),
+        ({"gradient_clip": -1.0}, "--gradient_clip must be a number >= 0"),
+        ({"seed": -1}, "--seed must be an integer in"),
+        ({"dtype": "fp64"}, "--dtype must be one of fp32, bf16, fp16"),
+        ({"distribution_strategy": "tpu"}, "--distribution_strategy must be one of"),
+        ({"model_dir": ""}, "--model_dir must be the name of a folder"),
+        ({"checkpoint_every_steps": 0}, "--checkpoint_every_steps must be an integer >= 1"),
+        ({"batch_size": 2**31}, "--batch_size must be an integer >= 1"),
+        ({"num_devices": 0}, "--num_devices must be an integer >= 1"),
+        ({"num_devices": 2}, "--num_devices needs --distribution_strategy=mirrored"),
+        (
+            {"distribution_strategy": "mirrored", "jit_compile": "on"},
+            "--jit_compile must be auto or off with --distribution_strategy=mirrored",
+        ),
+        (
+            {"ncm": "softmax", "decay": 0.9},
+            "--decay belongs to --ncm=decay; leave it out.*--decay=0.9 with --ncm=softmax",
+        ),
+        (
+            {"num_sub_centroids": "many"},
+            "--num_sub_centroids must be an integer >= 1, or auto",
+        ),
+        (
+            {"num_sub_centroids": "0"},
+            "--num_sub_centroids must be an integer >= 1, or auto",
+        ),
+        ({"centroid_momentum": 1.0}, r"--centroid_momentum must be a number in \[0, 1\)"),
+        (
+            {"centroid_momentum_schedule": "cosine"},
+            "must be one of constant, learning_rate",
+        ),
+        (
+            {"accumulate_steps": 9, "batch_size": 8},
+            "--accumulate_steps must be at most --batch_size=8. .*accumulate_steps=9",
+        ),
+        (
+            {"ncm": "nca", "bank_sharding": True},
+            "--bank_sharding needs --distribution_strategy=mirrored. .*=one_device",
+        ),
+        ({"memory_batches": -1}, "--memory_batches must be an integer >= 0"),
+        ({"clustering": "gmm"}, "--clustering must be one of sinkhorn, kmeans"),
+        ({"sinkhorn_epsilon": 0.0}, "--sinkhorn_epsilon must be a positive number"),
+        ({"sinkhorn_iterations": 0}, "--sinkhorn_iterations must be an integer >= 1"),
+        (
+            {"sub_centroid_initializer": "zeros"},
+            "must be one of random, class, orthogonal, samples",
+        ),
+        ({"feature_norm": "batch"}, "--feature_norm must be one of layer, none"),
+        ({"logit_norm": "-1"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "big"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "nan"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "1e999"}, "--logit_norm must be layer, or a positive number"),
+        ({"logit_norm": "1e-999"}, "--logit_norm must be layer, or a positive number"),
+        ({"num_sub_centroids": "²"}, "must be an integer >= 1, or auto. .*=²"),
+        ({"num_sub_centroids": "9" * 5000}, "must be an integer >= 1, or auto"),
+        ({"num_sub_centroids": "9" * 20}, "must be an integer >= 1, or auto"),
+        ({"num_sub_centroids": "1.5"}, "must be an integer >= 1, or auto"),
+        ({"embedding_dim": 2**31}, "--embedding_dim must be an integer >= 0"),
+        ({"max_train_steps": 2**63}, "--max_train_steps must be an integer >= 1"),
+        ({"num_devices": 2**63}, "--num_devices must be an integer >= 1"),
+        ({"checkpoint_every_steps": 2**63}, "--checkpoint_every_steps must be an integer"),
+        ({"temperature": 0.0}, "--temperature must be a positive number"),
+        ({"bank_momentum": 1.0}, r"--bank_momentum must be a number in \[0, 1\)"),
+        ({"bank_momentum_schedule": "cosine"}, "must be one of constant, steps"),
+        ({"accumulate_steps": 0}, "--accumulate_steps must be an integer >= 1"),
+        ({"num_sub_centroids": "4"}, "--num_sub_centroids belongs to --ncm=dnc"),
+        ({"condensation_steps": 5}, "--condensation_steps belongs to --ncm=condensation"),
+        ({"depth": 8}, "There is no flag --depth"),
+    ],
+)
+def test_bad_flags(values, message):
+    with pytest.raises(flags.FlagError, match=message):
+        flags.resolve(values)
+
+
+def test_every_flag_with_a_range_is_in_the_table_of_bad_values():
+    marks = test_bad_flags.pytestmark
+    (table,) = (mark.args[1] for mark in marks if mark.name == "parametrize")
+    tried = {name for values, _ in table for name in values}
+    checked = {flag.name for flag in flags.FLAGS if flag.wanted}
+    assert checked <= tried

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of cifar_main: its help, and what it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from deepncm_tf import cifar_main, flags
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "deepncm_tf.cifar_main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help():
+    outcome = command("--help")
+    assert outcome.returncode == 0
+    assert not outcome.stderr
+    for flag in flags.FLAGS:
+        assert f"  --{'[no]' if flag.kind is bool else ''}{flag.name}:" in outcome.stdout
+    assert "python -m deepncm_tf.cifar_main --ncm=decay" in outcome.stdout
+
+
+def test_help_and_bad_flags_do_not_import_tensorflow():
+    code = (
+        "import sys; from deepncm_tf import cifar_main; import deepncm_tf; "
+        "sys.exit(bool({'tensorflow', 'keras', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decay=1.2"], "--decay must be a number in [0, 1). Received: --decay=1.2"),
+        (["--decay=high"], "high"),
+        (["--learnin_rate=1"], "Unknown command line flag 'learnin_rate'"),
+        (["decay"], "Arguments must be flags, --name=value. Received: decay"),
+    ],
+)
+def test_bad_command_lines(arguments, message):
+    outcome = command(*arguments)
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("cifar_main: ")
+    assert message in outcome.stderr
+    assert len(outcome.stderr.splitlines()) <= 4
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "name", [flag.name for flag in flags.FLAGS if flag.kind in (int, float, bool)]
+)
+def test_wrong_types(name, capsys):
+    with pytest.raises(SystemExit) as status:
+        cifar_main.parse(["cifar_main", f"--{name}=much"])
+    assert status.value.code == 2
+    error = capsys.readouterr().err
+    assert name in error
+    assert "much" in error
+
+
+@pytest.mark.bad_input
+def test_unwritable_model_dir(tmp_path):
+    (tmp_path / "file").touch()
+    outcome = command("--dataset=digits", f"--model_dir={tmp_path / 'file' / 'run'}")
+    assert outcome.returncode == 1
+    assert "--model_dir must be a folder that can be written" in outcome.stderr
