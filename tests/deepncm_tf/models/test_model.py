@@ -5,11 +5,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import class_sums, random_images, small_backbone, small_model
+from helpers import class_sums, random_images, small_model
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean, OnlineMean, Softmax
-from official_resnet import cifar_resnet
 
 C = 3
 
@@ -142,67 +141,6 @@ def test_evaluation_counts_samples_of_unseen_classes():
     )
 
 
-def test_dense_prediction():
-    backbone = keras.Sequential(
-        [keras.Input((6, 6, 3), name="image"), keras.layers.Conv2D(4, 3, padding="same")]
-    )
-    model = DeepNCM(backbone, OnlineMean(C))
-    model.compile("sgd", metrics=["accuracy"])
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(5, 6, 6, 3)).astype("float32")
-    labels = rng.integers(C, size=(5, 6, 6))
-    history = model.fit(images, labels, verbose=0)
-    assert np.isfinite(history.history["loss"][0])
-    assert model.predict(images, verbose=0).shape == (5, 6, 6, C)
-    assert model.classifier.counts.numpy().sum() == labels.size
-
-
-def test_a_loaded_model_is_the_same_and_trains_on_alike(tmp_path):
-    images, labels = random_images(20)
-    model = DeepNCM(
-        cifar_resnet(8, input_shape=(8, 8, 3)), DecayMean(C), gradient_clip=0.5, l2=1e-3
-    )
-    images = np.tile(images, (1, 2, 2, 1))
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
-    model.fit(images, labels, verbose=0, shuffle=False)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.classifier.get_config() == model.classifier.get_config()
-    assert (loaded.gradient_clip, loaded.l2, loaded.embedding_dim) == (0.5, 1e-3, None)
-    np.testing.assert_array_equal(
-        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
-    )
-    histories = [
-        m.fit(images, labels, verbose=0, shuffle=False, epochs=2).history
-        for m in (model, loaded)
-    ]
-    assert histories[0] == histories[1]
-    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_weights_alone(tmp_path):
-    images, labels = random_images(10)
-    model, other = small_model(), small_model()
-    model.fit(images, labels, verbose=0)
-    model.save_weights(tmp_path / "model.weights.h5")
-    other.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(
-        other.predict(images, verbose=0), model.predict(images, verbose=0)
-    )
-
-
-def test_a_backbone_that_is_not_built_yet():
-    backbone = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
-    model = DeepNCM(backbone, OnlineMean(C), embedding_dim=3)
-    model.compile("sgd")
-    with pytest.raises(ValueError, match="before `embed`"):
-        model.embed(np.ones((2, 4, 4, 3)))
-    images, labels = random_images(10)
-    model.fit(images, labels, verbose=0)
-    assert model.embed(images, verbose=0).shape == (10, 3)
-
-
 def test_a_keras_loss_of_logits():
     images, labels = random_images(10)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -223,92 +161,6 @@ def test_mixed_precision():
     assert model.predict(images, verbose=0).dtype == "float32"
     assert model.classifier.means.dtype == "float32"
     assert model.classifier.total.dtype == "float64"
-
-
-def test_the_embedding_has_the_models_precision(tmp_path):
-    """A bfloat16 model gives the same logits where the default policy is float32."""
-    images, labels = random_images(20)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    model = small_model(embedding_dim=4)
-    model.fit(images, labels, verbose=0)
-    model.save(tmp_path / "model.keras")
-    expected = model.predict(images, verbose=0)
-    keras.config.set_dtype_policy("float32")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(images, verbose=0), expected)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class PatchBackbone(keras.Model):
-    """A subclassed backbone with a position table, and a weight that is never used."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.flatten = keras.layers.Flatten()
-        self.project = keras.layers.Dense(4)
-        self.positions = keras.layers.Embedding(3, 4)
-
-    def build(self, input_shape):
-        self.project.build((None, int(np.prod(input_shape[1:]))))
-        self.positions.build()
-        self.unused = self.add_weight(shape=(2,), name="unused")
-        super().build(input_shape)
-
-    def call(self, images):
-        rows = keras.ops.ones((1,), dtype="int32")
-        return self.project(self.flatten(images)) + self.positions(rows)
-
-
-@pytest.mark.parametrize("gradient_clip", [None, 1.0])
-def test_a_subclassed_backbone(gradient_clip, tmp_path):
-    images, labels = random_images(20)
-    model = DeepNCM(PatchBackbone(), DecayMean(C), gradient_clip=gradient_clip)
-    model.compile(keras.optimizers.SGD(0.05), metrics=["accuracy"])
-    table = None
-    history = model.fit(images, labels, epochs=8, verbose=0).history
-    assert history["loss"][-1] < history["loss"][0]
-    table = model.backbone.positions.get_weights()[0]
-    model.fit(images, labels, verbose=0)
-    changed = (model.backbone.positions.get_weights()[0] != table).any(axis=1)
-    np.testing.assert_array_equal(changed, [False, True, False])
-    assert model.embed(images, verbose=0).shape == (20, 4)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(
-        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
-    )
-
-
-def test_frozen_features():
-    """Class means of a fixed network: nothing is trained but the means."""
-    images, labels = random_images(60)
-    backbone = small_backbone()
-    backbone.trainable = False
-    model = DeepNCM(backbone, OnlineMean(C), l2=1e-3, gradient_clip=1.0)
-    model.compile("sgd", metrics=["accuracy"])
-    model.fit(images, labels, verbose=0)
-    features = model.embed(images, verbose=0)
-    sums, counts = class_sums(features, labels, C)
-    np.testing.assert_allclose(
-        model.classifier.means.numpy(), sums / counts[:, None], rtol=1e-4, atol=1e-5
-    )
-
-
-def test_weights_of_images_in_dense_prediction():
-    backbone = keras.Sequential(
-        [keras.Input((4, 4, 3), name="image"), keras.layers.Conv2D(4, 3, padding="same")]
-    )
-    model = DeepNCM(backbone, Softmax(C))
-    model.compile("sgd")
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(4, 4, 4, 3)).astype("float32")
-    labels = rng.integers(C, size=(4, 4, 4))
-    weights = np.array([0, 0, 0, 4.0], "float32")
-    figures = [
-        model.evaluate(images, labels, sample_weight=weights, verbose=0),
-        model.evaluate(images[3:], labels[3:], verbose=0),
-    ]
-    np.testing.assert_allclose(figures[0], figures[1], rtol=1e-5)
 
 
 def test_fewer_classes_than_there_could_be():

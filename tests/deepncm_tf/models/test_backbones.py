@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backbones of other kinds: not built yet, subclassed, frozen."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import class_sums, random_images, small_backbone
+
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import DecayMean, OnlineMean
+
+C = 3
+
+
+def test_a_backbone_that_is_not_built_yet():
+    backbone = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, OnlineMean(C), embedding_dim=3)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="before `embed`"):
+        model.embed(np.ones((2, 4, 4, 3)))
+    images, labels = random_images(10)
+    model.fit(images, labels, verbose=0)
+    assert model.embed(images, verbose=0).shape == (10, 3)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class PatchBackbone(keras.Model):
+    """A subclassed backbone with a position table, and a weight that is never used."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.flatten = keras.layers.Flatten()
+        self.project = keras.layers.Dense(4)
+        self.positions = keras.layers.Embedding(3, 4)
+
+    def build(self, input_shape):
+        self.project.build((None, int(np.prod(input_shape[1:]))))
+        self.positions.build()
+        self.unused = self.add_weight(shape=(2,), name="unused")
+        super().build(input_shape)
+
+    def call(self, images):
+        rows = keras.ops.ones((1,), dtype="int32")
+        return self.project(self.flatten(images)) + self.positions(rows)
+
+
+@pytest.mark.parametrize("gradient_clip", [None, 1.0])
+def test_a_subclassed_backbone(gradient_clip, tmp_path):
+    images, labels = random_images(20)
+    model = DeepNCM(PatchBackbone(), DecayMean(C), gradient_clip=gradient_clip)
+    model.compile(keras.optimizers.SGD(0.05), metrics=["accuracy"])
+    table = None
+    history = model.fit(images, labels, epochs=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    table = model.backbone.positions.get_weights()[0]
+    model.fit(images, labels, verbose=0)
+    changed = (model.backbone.positions.get_weights()[0] != table).any(axis=1)
+    np.testing.assert_array_equal(changed, [False, True, False])
+    assert model.embed(images, verbose=0).shape == (20, 4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+def test_frozen_features():
+    """Class means of a fixed network: nothing is trained but the means."""
+    images, labels = random_images(60)
+    backbone = small_backbone()
+    backbone.trainable = False
+    model = DeepNCM(backbone, OnlineMean(C), l2=1e-3, gradient_clip=1.0)
+    model.compile("sgd", metrics=["accuracy"])
+    model.fit(images, labels, verbose=0)
+    features = model.embed(images, verbose=0)
+    sums, counts = class_sums(features, labels, C)
+    np.testing.assert_allclose(
+        model.classifier.means.numpy(), sums / counts[:, None], rtol=1e-4, atol=1e-5
+    )

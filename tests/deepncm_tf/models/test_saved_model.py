@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that was saved and loaded is the same, and trains on alike."""
+
+import keras
+import numpy as np
+from helpers import random_images, small_model
+
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import DecayMean
+from official_resnet import cifar_resnet
+
+C = 3
+
+
+def test_a_loaded_model_is_the_same_and_trains_on_alike(tmp_path):
+    images, labels = random_images(20)
+    model = DeepNCM(
+        cifar_resnet(8, input_shape=(8, 8, 3)), DecayMean(C), gradient_clip=0.5, l2=1e-3
+    )
+    images = np.tile(images, (1, 2, 2, 1))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+    model.fit(images, labels, verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.classifier.get_config() == model.classifier.get_config()
+    assert (loaded.gradient_clip, loaded.l2, loaded.embedding_dim) == (0.5, 1e-3, None)
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+    histories = [
+        m.fit(images, labels, verbose=0, shuffle=False, epochs=2).history
+        for m in (model, loaded)
+    ]
+    assert histories[0] == histories[1]
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_alone(tmp_path):
+    images, labels = random_images(10)
+    model, other = small_model(), small_model()
+    model.fit(images, labels, verbose=0)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(
+        other.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+def test_the_embedding_has_the_models_precision(tmp_path):
+    """A bfloat16 model gives the same logits where the default policy is float32."""
+    images, labels = random_images(20)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = small_model(embedding_dim=4)
+    model.fit(images, labels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    expected = model.predict(images, verbose=0)
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), expected)
