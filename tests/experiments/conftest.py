@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An sshd of the tests' own, on a port and with keys that exist for one test."""
+"""A sweep in a folder of its own, and an sshd of the tests' own, each for one test."""
 
 import getpass
 import os
@@ -9,12 +9,20 @@ import subprocess
 import time
 
 import pytest
-from sweeping import find_sshd
+from sweeping import Sweep, find_sshd
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return Sweep(tmp_path)
 
 
 @pytest.fixture
 def sshd(tmp_path):
-    """Two sshlogins of GNU Parallel: ssh commands to a real sshd on 127.0.0.1."""
+    """Two sshlogins of GNU Parallel: ssh commands to a real sshd on 127.0.0.1.
+
+    Its port and its keys exist for one test.
+    """
     program = find_sshd()
     if program is None:
         pytest.skip("sshd is not installed")
