@@ -3,6 +3,7 @@
 
 from helpers import small_backbone
 
+from deepncm_tf import flags
 from deepncm_tf.data import datasets
 from deepncm_tf.runs import training
 
@@ -26,3 +27,9 @@ def use_small_network(patch):
         return small_backbone(input_shape, normalize=True)
 
     patch.setattr(training, "cifar_resnet", network)
+
+
+def config(folder, **values):
+    """Flags of three epochs on the digits, if not given otherwise."""
+    values = {"dataset": "digits", "train_epochs": 3, **values}
+    return flags.resolve({**values, "model_dir": str(folder)})
