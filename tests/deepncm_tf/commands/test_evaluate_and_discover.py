@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""evaluate and discover: figures of a run, printed and stored."""
+
+import errno
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+from command_lines import run
+
+from deepncm_tf import discover, evaluate, features
+from deepncm_tf.data import bank_files, datasets, pipeline
+from deepncm_tf.runs import training
+
+
+def test_discovery(finished, patch, capsys):
+    method, folder = finished
+    run(patch, discover, model_dir=str(folder), k=["1", "3"])
+    found = json.loads((folder / "discovery.json").read_text())
+    assert found["prototypes"] == (10 if method == "dnc" else 5)
+    result = json.loads((folder / "result.json").read_text())
+    assert found["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    assert 0.1 < found["induction_accuracy_1"] <= 1  # ten classes
+    assert {"induction_accuracy_3", "purity", "normalized_mutual_information"} <= set(found)
+    assert f"purity: {found['purity']:.4f}" in capsys.readouterr().out
+    config = json.loads((folder / "config.json").read_text())["flags"]
+    assert training.run(config)  # the folder is still that of a finished run
+
+
+def test_evaluation(finished, patch, tmp_path):
+    method, folder = finished
+    bank = tmp_path / "bank.npy"
+    run(patch, features, model_dir=str(folder), output=str(bank))
+    rows, labels, ids = bank_files.read_bank(bank)
+    assert ids.tolist() == list(range(70))
+    assert labels.tolist() == datasets.load("digits", "coarse")["train"][1].tolist()
+
+    run(patch, evaluate, model_dir=str(folder), temperature=["0.05", "1"])
+    found = json.loads((folder / "evaluation.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
+    assert found["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    assert found["knn_1_0.05"] == found["knn_1_1"] == found["knn_top5_1_1"]
+    assert found["knn_top5_5_1"] >= found["knn_5_1"]
+    assert {"recall_at_4", "precision_at_1", "r_precision", "map_at_r"} <= set(found)
+    run(patch, evaluate, model_dir=str(folder), temperature=["0.05", "1"], bank=str(bank))
+    again = json.loads((folder / "evaluation.json").read_text())
+    assert (found["bank"], again["bank"]) == (None, str(bank))
+    assert {**again, "bank": None} == found
+
+    images, labels = datasets.load("digits", "coarse")["train"]
+    queries, truth = datasets.load("digits", "coarse")["test"]
+    model = keras.models.load_model(folder / "model.keras")
+    x = model.embed(pipeline.standardize(queries), verbose=0)
+    assert ("anchored_accuracy" in found) == (method == "dnc")
+    if method == "dnc":
+        model.anchor(pipeline.standardize(images), labels, verbose=0)
+        right = np.asarray(model.classifier(x)).argmax(axis=-1) == truth
+        assert found["anchored_accuracy"] == pytest.approx(right.mean())
+    units = np.asarray(model.classifier.unit_features(rows))
+    near = np.asarray(model.classifier.unit_features(x)) @ units.T
+    expected = (labels[near.argmax(axis=1)] == truth).mean()
+    assert found["knn_1_1"] == pytest.approx(expected)
+
+
+def disk_full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(evaluate, "knn_1_0.05"), (discover, "purity")]
+)
+def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, module, name):
+    _, folder = finished
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "replace", disk_full)
+        with pytest.raises(SystemExit) as ended:
+            run(patch, module, model_dir=str(folder), k=["1"])
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert f"\n{name}: 0." in printed.out
+    (line,) = printed.err.splitlines()
+    assert "No space left on device" in line

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gallery and features: a page of models side by side, and the projector's files."""
+
+import shutil
+
+import check_pages
+import keras
+import pytest
+import read_page
+from command_lines import run
+
+from deepncm_tf import features, flags, gallery
+from deepncm_tf.data import datasets
+from deepncm_tf.runs import training
+
+
+def test_gallery(finished, patch, tmp_path):
+    _, folder = finished
+    output = tmp_path / "pages" / "gallery.html"
+    run(patch, gallery, model_dirs=[str(folder)], output=str(output))
+    page = read_page.shown(output.read_text("utf-8"))
+    assert page["facts"] == {"Dataset": "digits", "Models": "1"}
+    assert models_shown(page) == [folder.name]
+    model = keras.models.load_model(folder / "model.keras")
+    names = datasets.class_names("digits", "coarse")
+    check_pages.check_gallery(page, model, datasets.load("digits", "coarse"), names)
+
+
+def test_a_gallery_loses_no_model(finished, patch, monkeypatch, tmp_path):
+    """Folders are told apart by the names they are given by."""
+    _, folder = finished
+    for name in ("one", "other"):
+        shutil.copytree(folder, tmp_path / name / "run")
+        (tmp_path / f"by_{name}").symlink_to(tmp_path / name / "run")
+    output, links = tmp_path / "gallery.html", ["by_one", "by_other"]
+    paths = [str(tmp_path / name) for name in links]
+    run(patch, gallery, model_dirs=paths, output=str(output))
+    assert models_shown(read_page.shown(output.read_text("utf-8"))) == links
+    monkeypatch.chdir(folder)  # which has a name, although "." has none
+    run(patch, gallery, model_dirs=["."], output=str(output))
+    assert models_shown(read_page.shown(output.read_text("utf-8"))) == [folder.name]
+
+
+def models_shown(page):
+    """The models of a gallery: five queries, by each model three neighbours of each."""
+    sections = [card["sections"] for card in page["cards"]]
+    assert {len(one["neighbours"]) for part in sections for one in part} == {3}
+    headings = [[one["heading"] for one in part] for part in sections]
+    assert headings == [headings[0]] * 5
+    return headings[0]
+
+
+def test_projector_files(finished, patch, tmp_path):
+    _, folder = finished
+    values = {
+        "output": str(tmp_path / "bank.npz"),
+        "projector": str(tmp_path / "projector"),
+    }
+    run(patch, features, model_dir=str(folder), split="test", **values)
+    lines = (tmp_path / "projector" / "metadata.tsv").read_text().splitlines()
+    assert len(lines) == 21
+
+
+@pytest.mark.bad_input
+def test_a_gallery_is_of_one_dataset(finished, patch, tmp_path, capsys):
+    _, folder = finished
+    values = {"ncm": "softmax", "dataset": "digits", "train_epochs": 1}
+    training.run(flags.resolve({**values, "model_dir": str(tmp_path / "fine")}))
+    output = str(tmp_path / "gallery.html")
+    for other, message in (
+        (tmp_path / "fine", "of runs with one --label. Received: ['coarse', 'fine']"),
+        (folder, "must be folders with different names"),
+    ):
+        with pytest.raises(SystemExit):
+            run(patch, gallery, model_dirs=[str(folder), str(other)], output=output)
+        assert message in capsys.readouterr().err

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command lines that read a finished run, run in this process."""
+
+import types
+
+from deepncm_tf import discover, evaluate, explain, features, gallery
+
+DEFAULTS = {
+    explain: {
+        "output": "report",
+        "images": [],
+        "num_queries": 100,
+        "bank": None,
+        "data_dir": None,
+    },
+    discover: {"k": ["1", "5", "30"], "temperature": 0.05, "data_dir": None},
+    features: {"split": "train", "projector": None, "data_dir": None},
+    gallery: {"num_queries": 5, "num_neighbours": 3, "data_dir": None},
+    evaluate: {
+        "k": ["1", "5"],
+        "temperature": ["0.05"],
+        "bank": None,
+        "knn": "exact",
+        "split": "test",
+        "data_dir": None,
+    },
+}
+
+
+def run(patch, module, **values):
+    """Runs a command line in this process, with these flags and the others' defaults."""
+    flag_values = types.SimpleNamespace(**{**DEFAULTS[module], **values})
+    patch.setattr(module, "FLAGS", flag_values)
+    module.main(["program"])
