@@ -121,7 +121,6 @@ def evaluate(
         the images of the bank; for each number of neighbours and temperature `knn_k_t` and
         `knn_top5_k_t`; the metrics of `retrieval.retrieval_metrics` among the queries.
     """
-    import keras
     import numpy as np
 
     from deepncm_tf import evaluation
@@ -148,13 +147,7 @@ def evaluate(
             find_exemplars(classifier, bank_features, bank_labels, bank_images)
         )
         figures["anchored_accuracy"] = evaluation.accuracy(classifier(features), labels)
-    if search == "faiss":
-        similarities, near = faiss_nearest(queries, rows, max(neighbours))
-    else:
-        bar = keras.utils.Progbar(len(queries), unit_name="query")
-        similarities, near = evaluation.nearest(
-            queries, rows, max(neighbours), progress=bar.update
-        )
+    similarities, near = _search(search, queries, rows, max(neighbours))
     near = np.asarray(bank_labels)[near]
     for k, temperature in itertools.product(neighbours, temperatures):
         votes = evaluation.vote(
@@ -181,6 +174,18 @@ def _read_bank(run, path, dimensions, k):
     features, labels, ids = run.read_bank(path, dimensions)
     check_neighbours("k", k, len(labels))
     return features, labels, images[ids]
+
+
+def _search(search, queries, rows, k):
+    """As `evaluation.nearest`, by the `search` that --knn names."""
+    import keras
+
+    from deepncm_tf import evaluation
+
+    if search == "faiss":
+        return faiss_nearest(queries, rows, k)
+    bar = keras.utils.Progbar(len(queries), unit_name="query")
+    return evaluation.nearest(queries, rows, k, progress=bar.update)
 
 
 def faiss_nearest(queries, rows, k):

@@ -131,17 +131,13 @@ def write(model_dir, output, image_paths=(), num_queries=100, data_dir=None, ban
             for images, row in zip(exemplars.images, exemplars.index, strict=True)
         ]
     )
-    numbers = {
-        "facts": facts,
-        "exemplars": {
-            name: [int(i) for i in row if i >= 0]
-            for name, row in zip(run.class_names, exemplars.index, strict=True)
-        },
-        "queries": [
-            {"name": name, **one} for name, one in zip(names, explained, strict=True)
-        ],
+    numbers = [{"name": name, **one} for name, one in zip(names, explained, strict=True)]
+    places = {
+        name: [int(i) for i in row if i >= 0]
+        for name, row in zip(run.class_names, exemplars.index, strict=True)
     }
-    files.write_json(folder / "explanations.json", numbers)
+    content = {"facts": facts, "exemplars": places, "queries": numbers}
+    files.write_json(folder / "explanations.json", content)
     files.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
     files.write_atomically(
         folder / "index.html", lambda path: path.write_text(html, "utf-8")
