@@ -11,6 +11,7 @@ ignored.
 """
 
 import contextlib
+import io
 import os
 import signal
 import stat
@@ -94,6 +95,9 @@ def end_program(program):
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     _set_handlers()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name).isatty():
+            setattr(sys, name, _terminal(getattr(sys, name)))
     threading.Thread(target=_listen, args=(pipe,), daemon=True).start()
 
 
@@ -139,6 +143,27 @@ def flush_output():
         sys.stdout.flush()
     except OSError:
         _drop(sys.stdout.fileno())
+
+
+class _Terminal(io.FileIO):
+    """A terminal that may be closed before the signal that says so is heard."""
+
+    def write(self, data):
+        try:
+            return super().write(data)
+        except OSError:
+            _leave_terminal()
+            return super().write(data)
+
+
+def _terminal(stream):
+    """A text stream to the terminal of a stream, which drops what nobody can read."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=True,
+    )
 
 
 def _leave_terminal():

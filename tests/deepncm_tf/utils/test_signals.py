@@ -196,6 +196,33 @@ def test_a_terminal_that_is_closed():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
 
 
+def test_a_terminal_that_is_closed_before_the_signal_is_heard(tmp_path):
+    """Here it is never heard; printing goes on all the same."""
+    deaf = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    ends = "sys.stdin.read(1) if n == 0 else print('figures', file=sys.stderr)"
+    steps = f"""
+        for n in range(3):
+            print("figures", flush=True)
+            {ends}
+        open({str(tmp_path / "done")!r}, "w").close()
+    """
+    reader, writer = os.pipe()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.dup2(reader, 0)
+        os.close(writer)
+        os.execv(sys.executable, [sys.executable, "-c", deaf + script(START, steps)])
+    output = b""
+    while b"figures" not in output:
+        output += os.read(terminal, 1000)
+    os.close(terminal)
+    os.write(writer, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (tmp_path / "done").exists()
+    os.close(reader)
+    os.close(writer)
+
+
 @pytest.mark.parametrize(
     "program", ["cifar_main", "evaluate", "features", "gallery", "explain", "discover"]
 )
