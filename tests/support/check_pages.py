@@ -47,10 +47,14 @@ def check_gallery(page, model, data, names):
         assert (card["name"], card["label"]) == (f"test image {i}", label)
         assert card["predicted"] == [guess]
         (section,) = card["sections"]
-        nearest = np.argsort(-similarities)[: len(section["neighbours"])]
-        right = f"{(labels[nearest] == truth[i]).sum()} of {len(nearest)} neighbours right"
+        shown = [_number(near["picture"][0]) for near in section["neighbours"]]
+        assert len(set(shown)) == len(shown)
+        # Of images that are equally near to rounding, either may come first.
+        best = np.sort(similarities)[::-1][: len(shown)]
+        np.testing.assert_allclose(similarities[shown], best, atol=1e-5)
+        right = f"{(labels[shown] == truth[i]).sum()} of {len(shown)} neighbours right"
         assert section["words"].endswith(f": predicted {guess} {right}")
-        for j, near in zip(nearest, section["neighbours"], strict=True):
+        for j, near in zip(shown, section["neighbours"], strict=True):
             words, picture = near["picture"]
             assert words.startswith(f"training image {j}, class {names[labels[j]]}, ")
             assert picture == _pixels(images[j])
@@ -58,6 +62,10 @@ def check_gallery(page, model, data, names):
             caption, similarity = near["caption"].rsplit(" ", 1)
             assert caption == names[labels[j]]
             assert float(similarity) == pytest.approx(similarities[j], abs=1e-3)
+
+
+def _number(words):
+    return int(words.removeprefix("training image ").partition(",")[0])
 
 
 def _pixels(image):
