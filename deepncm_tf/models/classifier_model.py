@@ -86,7 +86,11 @@ class ClassifierModel(ExactModel):
         self.check_images(x)
         if self.classifier.needs_index and isinstance(x, dict):
             self.classifier.check_index(x.get("index", ()))
+        self.begin_fit()
         return super().fit(x, *args, **kwargs)
+
+    def begin_fit(self):
+        """Called by `fit` once its input is checked; for subclasses."""
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,

@@ -161,10 +161,8 @@ class DeepNCM(ClassifierModel):
             *self.classifier.trainable_variables,
         ]
 
-    def fit(self, *args, **kwargs):
-        """As `ClassifierModel.fit`; exemplars of an earlier `anchor` are forgotten."""
-        self.exemplars = None
-        return super().fit(*args, **kwargs)
+    def begin_fit(self):
+        self.exemplars = None  # of an earlier `anchor`
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
