@@ -63,9 +63,9 @@ On Debian and Ubuntu: apt-get install parallel; on macOS: brew install parallel'
 parallel --minversion "$minimum" >/dev/null ||
   die "GNU Parallel $minimum or newer is needed. Received: $(parallel --version | head -n 1)"
 
-todo=$(sweep plan)
+plan=$(sweep plan)
 jobs=${jobs:-$("$python" -c 'from experiments import job; print(len(job.gpus()) or job.cores())')}
-IFS=$'\t' read -r -a columns <<<"$todo"
+IFS=$'\t' read -r -a columns <<<"$plan"
 # Paths are cells of the table, like values: the template would read their braces.
 command=('{python}' -m experiments.job "--jobs=$jobs")
 for column in "${columns[@]:0:${#columns[@]}-3}"; do command+=("--$column={$column}"); done
@@ -75,5 +75,5 @@ name=${grid##*/}
 # nothing. A run that is told to stop has a minute to write its checkpoint.
 PARALLEL_SHELL=$BASH parallel --quote --header : --colsep '\t' --trim n --jobs "$jobs" --delay 1 \
   --memfree 1G --retries 2 --termseq TERM,60000,KILL,25 --results '{log}' \
-  --joblog "+$runs/${name%.tsv}.joblog" "${extra[@]}" "${command[@]}" <<<"$todo" >/dev/null || true
+  --joblog "+$runs/${name%.tsv}.joblog" "${extra[@]}" "${command[@]}" <<<"$plan" >/dev/null || true
 sweep report
