@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact nearest neighbours in a bank of features: votes and retrieval metrics.
 
-Similarities are inner products, computed for some queries at a time, so that memory
+Similarities are inner products, computed by NumPy on all cores in blocks, so that memory
 stays within a budget whatever the size of the bank.
 """
 
-import math
-
 import numpy as np
-from keras import ops
 
+from deepncm_tf.evaluation.search import largest_products
 from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
-GROUP = 16  # columns of which only the largest is sorted at first
-MEMORY_BUDGET = 256 * 2**20  # bytes of similarities alive at once
+MEMORY_BUDGET = 256 * 2**20  # bytes of similarities, and what is made of them, at once
 
 
 def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progress=None):
@@ -30,9 +27,8 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         progress: Function of the number of queries done, or None.
 
     Returns:
-        `(similarities, rows)`: `(n, k)` float32, falling, and `(n, k)` int32. On GPUs,
-        products are in TF32 unless `tf.config.experimental.
-        enable_tensor_float_32_execution(False)` is called.
+        `(similarities, rows)`: `(n, k)` float32, falling, and `(n, k)` int32; of equal
+        similarities the first row comes first.
 
     Raises:
         ValueError: If shapes do not agree, there are not so many rows, or a feature is NaN
@@ -52,26 +48,7 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         )
     _check_finite("queries", queries)
     _check_finite("bank", bank)
-    found_similarities = np.empty((len(queries), k), "float32")
-    found_rows = np.empty((len(queries), k), "int32")
-    # Similarities, a copy of them, half as much for groups; and what is found.
-    chunk = max(1, memory_budget // (10 * len(bank) + 16 * k))
-    groups = -(-len(bank) // GROUP)
-    spare = groups * GROUP - len(bank)
-    transposed = ops.transpose(ops.pad(ops.convert_to_tensor(bank), [[0, spare], [0, 0]]))
-    for start in range(0, len(queries), chunk):
-        part = slice(start, start + chunk)
-        similarities = ops.matmul(ops.convert_to_tensor(queries[part]), transposed)
-        if exclude is not None:
-            own = ops.convert_to_tensor(np.asarray(exclude[part])[:, None])
-            is_own = ops.arange(groups * GROUP, dtype=own.dtype)[None] == own
-            similarities = ops.where(is_own, -math.inf, similarities)
-        values, rows = _largest(similarities, k, len(bank))
-        found_similarities[part] = ops.convert_to_numpy(values)
-        found_rows[part] = ops.convert_to_numpy(rows)
-        if progress is not None:
-            progress(min(start + chunk, len(queries)))
-    return found_similarities, found_rows
+    return largest_products(queries, bank, k, exclude, memory_budget, progress)
 
 
 def _check_finite(name, features):
@@ -83,28 +60,6 @@ def _check_finite(name, features):
             f"`{name}` must be finite. Received: NaN or infinity in rows "
             f"{', '.join(map(str, rows[:5]))}{more} of {len(features)}"
         )
-
-
-def _largest(similarities, k, size):
-    """The k largest of the first `size` columns, a multiple of GROUP with some to spare.
-
-    The k largest are in the k groups of columns with the largest maxima: of many columns,
-    most need only be compared with each other, not sorted.
-    """
-    columns = similarities.shape[1]
-    number = columns // GROUP
-    # As many groups have a spare column, which may be their maximum.
-    chosen = k + columns - size
-    if 4 * chosen > number:  # sorting them all costs less memory
-        return ops.top_k(similarities[:, :size], k)
-    grouped = ops.reshape(similarities, (-1, GROUP, number))
-    _, groups = ops.top_k(ops.max(grouped, axis=1), chosen)
-    groups = ops.sort(groups, axis=1)  # of equal values the first row comes first
-    places = ops.arange(GROUP, dtype=groups.dtype)[:, None] * number
-    rows = ops.reshape(groups[:, None] + places, (-1, GROUP * chosen))
-    values = ops.take_along_axis(similarities, rows, axis=1)
-    values, order = ops.top_k(ops.where(rows < size, values, -math.inf), k)
-    return values, ops.take_along_axis(rows, order, axis=1)
 
 
 def vote(similarities, labels, temperature, num_classes):
