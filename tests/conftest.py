@@ -23,10 +23,7 @@ def pytest_sessionstart(session):
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * 4,
         )
-    # What is imported stays: Python need not look through it for garbage again and again,
-    # which takes longer than most tests.
-    gc.collect()
-    gc.freeze()
+    _freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -38,4 +35,21 @@ def keras_defaults():
     yield
     keras.config.set_floatx(floatx)
     keras.config.set_dtype_policy(policy)
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def garbage():
+    """What a file's tests leave is collected once, at its end."""
+    yield
+    _freeze()
+
+
+def _freeze():
+    """Collects garbage; what is left is never looked through again.
+
+    TensorFlow keeps what was imported and most of what was traced. To look through all of it
+    after each test took longer than the tests.
+    """
+    gc.collect()
+    gc.freeze()

@@ -89,7 +89,10 @@ def assert_copies_are_equal(model):
 
 @pytest.mark.parametrize(
     ("method", "num_replicas"),
-    [*((method, 2) for method in METHODS), ("MeanCondensation", 4)],
+    [
+        *((method, 2) for method in METHODS),
+        pytest.param("MeanCondensation", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_three_epochs_in_float64(method, num_replicas):
     one, history = train(method, 1)
@@ -185,7 +188,7 @@ def test_metrics_go_on_with_another_number_of_replicas(tmp_path, method):
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     expected = metrics_of(tmp_path / "whole", method, 1, 0, 3)
-    for before, after in ((1, 3), (4, 1), (2, 3), (3, 2)):
+    for before, after in ((4, 1), (2, 3)):
         folder = tmp_path / f"{before}-{after}"
         metrics_of(folder, method, before, 0, 2)
         found = metrics_of(folder, method, after, 2, 3)
