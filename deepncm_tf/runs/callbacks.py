@@ -50,8 +50,8 @@ class EpochReport(keras.callbacks.Callback):
         super().__init__()
         self.evaluations = {
             name: (
-                pipeline.evaluation_dataset(*split, plan.batch_size),
-                pipeline.steps_per_epoch(len(split[1]), plan.batch_size),
+                pipeline.evaluation_dataset(*split, plan.evaluation_batch_size),
+                pipeline.steps_per_epoch(len(split[1]), plan.evaluation_batch_size),
             )
             for name, split in splits.items()
         }

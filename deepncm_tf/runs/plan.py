@@ -75,6 +75,11 @@ class TrainingPlan:
         )
 
     @property
+    def evaluation_batch_size(self):
+        """Number of samples that are evaluated at a time; they keep no activations."""
+        return 4 * self.batch_size
+
+    @property
     def epochs(self):
         """Number of epochs that are begun."""
         return -(-self.max_steps // self.steps_per_epoch)
