@@ -48,8 +48,8 @@ def garbage():
 def _freeze():
     """Collects garbage; what is left is never looked through again.
 
-    TensorFlow keeps what was imported and most of what was traced. To look through all of it
-    after each test took longer than the tests.
+    TensorFlow keeps what was imported and most of what was traced. To look through all of
+    it after each test took longer than the tests.
     """
     gc.collect()
     gc.freeze()

@@ -68,18 +68,18 @@ def as_given():
 
 
 def keep_freed_memory():
-    """Has the C library keep what is freed, for a program that needs as much at once again.
+    """Has the C library keep what is freed, for a program that soon needs as much again.
 
-    A step of training allocates and frees arrays of some MiB. By default glibc gives each of
-    them back to the system, which clears its pages when they are asked for again: a tenth
-    and more of the step. Does nothing on other systems, or where the user has set one of
-    glibc's own variables, `MALLOC_...`.
+    A step of training allocates and frees arrays of some MiB. By default glibc gives each
+    of them back to the system, which clears its pages when they are asked for again. Does
+    nothing without glibc, or where the user has set one of its variables, `MALLOC_...`.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
-    for parameter, value in MALLOC:
-        mallopt(parameter, value)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in MALLOC:
+            mallopt(parameter, value)
 
 
 def _tensorflow_is_imported():
