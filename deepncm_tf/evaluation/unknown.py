@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs of no known class: how like the known classes an input is, and what that tells.
+
+All scores are higher the more an input is like the known classes.
+"""
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+from sklearn import metrics
+
+from deepncm_tf.evaluation import neighbors
+from deepncm_tf.utils.arguments import as_positive_integer, check_number
+
+SHRINKAGE = 0.1
+NEIGHBOUR = 50  # which neighbour's distance counts; 50 for CIFAR-10 in the paper
+QUANTILE = 0.95
+
+
+def max_probability(logits):
+    """Largest probability of a class, `(n,)` float64, of logits `(n, C)`.
+
+    Reference:
+        - [Hendrycks and Gimpel, 2017](https://arxiv.org/abs/1610.02136)
+    """
+    return softmax(np.asarray(logits, "float64"), axis=-1).max(axis=-1)
+
+
+def max_logit(logits):
+    """Largest logit, `(n,)` float64, of logits `(n, C)`.
+
+    Reference:
+        - [Hendrycks et al., 2022](https://arxiv.org/abs/1911.11132)
+    """
+    return np.asarray(logits, "float64").max(axis=-1)
+
+
+def energy(logits, temperature=1.0):
+    """T log sum exp(logit / T), the negative energy, `(n,)` float64, of logits `(n, C)`.
+
+    Reference:
+        - [Liu et al., 2020](https://arxiv.org/abs/2010.03759)
+    """
+    check_number("temperature", temperature, "a positive number", lambda t: t > 0)
+    return temperature * logsumexp(np.asarray(logits, "float64") / temperature, axis=-1)
+
+
+class KnownFeatures:
+    """Scores of features by a bank of features of the known classes.
+
+    With m_c the mean of class c, m that of all, S the covariance within the classes and S0
+    that of all, both shrunk to (1 - shrinkage) S + shrinkage tr(S) / d I.
+
+    Args:
+        bank: `(N, d)` array.
+        labels: `(N,)` integers from 0 on.
+        shrinkage: Float in (0, 1].
+        k: Int, which neighbour's distance counts in `knn`; of a smaller bank the last.
+
+    Raises:
+        ValueError: If there is no feature, or lengths do not agree.
+
+    Reference:
+        - [Lee et al., 2018](https://arxiv.org/abs/1807.03888), Mahalanobis distance
+        - [Ren et al., 2021](https://arxiv.org/abs/2106.09022), relative to that of all
+        - [Sun et al., 2022](https://arxiv.org/abs/2204.06507), k-th nearest neighbour
+    """
+
+    def __init__(self, bank, labels, shrinkage=SHRINKAGE, k=NEIGHBOUR):
+        bank, labels = np.asarray(bank, "float64"), np.asarray(labels)
+        if bank.ndim != 2 or not len(bank) or labels.shape != bank.shape[:1]:
+            raise ValueError(
+                "`bank` and `labels` must be (N, d) and (N,), with N >= 1. "
+                f"Received: shapes {bank.shape} and {labels.shape}"
+            )
+        check_number("shrinkage", shrinkage, "in (0, 1]", lambda value: 0 < value <= 1)
+        self.k = min(as_positive_integer("k", k), len(bank))
+        self.unit_bank = neighbors.unit_rows(bank)
+        _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        sums = np.zeros((len(counts), bank.shape[1]))
+        np.add.at(sums, classes, bank)
+        self.means = sums / counts[:, None]
+        self.mean = bank.mean(axis=0)
+        self.within = _whitening(bank - self.means[classes], shrinkage)
+        self.total = _whitening(bank - self.mean, shrinkage)
+
+    def distance(self, features):
+        """-min_c |x - m_c|^2, `(n,)` float64, of features `(n, d)`."""
+        return -_least_square(np.asarray(features, "float64"), self.means)
+
+    def knn(self, features):
+        """-|x - x_k| of unit vectors, x_k the k-th nearest of the bank: `(n,)` float64."""
+        units = neighbors.unit_rows(features)
+        similarities, _ = neighbors.nearest(units, self.unit_bank, self.k)
+        squares = 2.0 - 2.0 * similarities[:, -1].astype("float64")
+        return -np.sqrt(np.maximum(squares, 0.0))
+
+    def mahalanobis(self, features):
+        """-min_c (x - m_c)' S^-1 (x - m_c), `(n,)` float64, of features `(n, d)`."""
+        features = np.asarray(features, "float64") @ self.within
+        return -_least_square(features, self.means @ self.within)
+
+    def relative_mahalanobis(self, features):
+        """The same + (x - m)' S0^-1 (x - m), `(n,)` float64, of features `(n, d)`."""
+        centred = (np.asarray(features, "float64") - self.mean) @ self.total
+        return self.mahalanobis(features) + np.square(centred).sum(axis=1)
+
+
+def all_scores(known, features, logits, nearness=None):
+    """All seven scores of inputs.
+
+    Args:
+        known: `KnownFeatures`.
+        features: `(n, d)` array.
+        logits: `(n, C)` array.
+        nearness: `(n,)`, to the nearest prototype of the method, in place of `distance` to
+            the nearest class mean; or None.
+
+    Returns:
+        Dictionary from names to `(n,)` float64 arrays.
+    """
+    return {
+        "max_probability": max_probability(logits),
+        "max_logit": max_logit(logits),
+        "energy": energy(logits),
+        "distance": known.distance(features) if nearness is None else np.asarray(nearness),
+        "knn": known.knn(features),
+        "mahalanobis": known.mahalanobis(features),
+        "relative_mahalanobis": known.relative_mahalanobis(features),
+    }
+
+
+def detection_metrics(known, unknown):
+    """How well a score tells known inputs from unknown ones.
+
+    Args:
+        known, unknown: `(n,)` and `(m,)` arrays of scores, both with at least one.
+
+    Returns:
+        Dictionary of floats in [0, 1]: `auroc`; `aupr_known` and `aupr_unknown`, with
+        either as the positive ones; `fpr_at_95_tpr`, the share of unknown inputs accepted
+        where 95 % of the known ones are, and `fpr_at_95_tpr_unknown`, the share of known
+        inputs rejected where 95 % of the unknown ones are.
+
+    Raises:
+        ValueError: If there are no scores, or some are NaN.
+    """
+    known, unknown = _as_scores("known", known), _as_scores("unknown", unknown)
+    scores = np.concatenate([known, unknown])
+    is_known = np.arange(len(scores)) < len(known)
+    return {
+        "auroc": float(metrics.roc_auc_score(is_known, scores)),
+        "aupr_known": float(metrics.average_precision_score(is_known, scores)),
+        "aupr_unknown": float(metrics.average_precision_score(~is_known, -scores)),
+        "fpr_at_95_tpr": _false_positive_rate(known, unknown),
+        "fpr_at_95_tpr_unknown": _false_positive_rate(-unknown, -known),
+    }
+
+
+def oscr(known, is_right, unknown):
+    """Area under the curve of right and accepted known inputs over accepted unknown ones.
+
+    Args:
+        known: `(n,)` scores of known inputs.
+        is_right: `(n,)` bools, whether their class is predicted.
+        unknown: `(m,)` scores of unknown inputs.
+
+    Returns:
+        Float in [0, 1], at most the accuracy of the known inputs.
+
+    Reference:
+        - [Dhamija et al., 2018](https://arxiv.org/abs/1811.04110)
+    """
+    known, unknown = _as_scores("known", known), np.sort(_as_scores("unknown", unknown))
+    below = np.searchsorted(unknown, known, "left")
+    equal = np.searchsorted(unknown, known, "right") - below
+    # The area is the chance that a known input is right and scores above an unknown one.
+    above = (below + 0.5 * equal) / len(unknown)
+    return float(np.mean(above * np.asarray(is_right, bool)))
+
+
+def _false_positive_rate(positive, negative):
+    """Share of negatives at or above the threshold that 95 % of the positives reach."""
+    place = len(positive) - int(np.ceil(QUANTILE * len(positive)))
+    return float(np.mean(negative >= np.sort(positive)[place]))
+
+
+def _as_scores(name, scores):
+    scores = np.asarray(scores, "float64")
+    if scores.ndim != 1 or not len(scores) or np.isnan(scores).any():
+        raise ValueError(
+            f"`{name}` must be a one-dimensional array of scores, at least one and none of "
+            f"them NaN. Received: shape {scores.shape} with {np.isnan(scores).sum()} NaN"
+        )
+    return scores
+
+
+def _whitening(centred, shrinkage):
+    """A `(d, d)` matrix W with W W' the inverse of the shrunk covariance."""
+    covariance = centred.T @ centred / len(centred)
+    dimensions = len(covariance)
+    level = np.trace(covariance) / dimensions
+    values, vectors = np.linalg.eigh(covariance)
+    values = (1.0 - shrinkage) * np.maximum(values, 0.0) + shrinkage * level
+    return vectors / np.sqrt(values if level > 0 else 1.0)
+
+
+def _least_square(features, means):
+    """min_c |x - m_c|^2, `(n,)`."""
+    squares = np.square(features).sum(axis=1)[:, None] - 2.0 * features @ means.T
+    return np.maximum((squares + np.square(means).sum(axis=1)).min(axis=1), 0.0)
