@@ -19,6 +19,7 @@ from deepncm_tf.numerics.labels import known_shape
 from deepncm_tf.utils.arguments import as_positive_integer
 
 EXEMPLARS = "exemplars.npz"
+CALIBRATION = "calibration.npz"
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -105,6 +106,7 @@ class DeepNCM(ClassifierModel):
             )
         self.track_unseen()
         self.exemplars = None
+        self.calibration = None
         if backbone.built and getattr(backbone, "inputs", None):
             # Variables exist from here on, so that a strategy's scope, the optimizer
             # and `load_model` find them.
@@ -163,6 +165,7 @@ class DeepNCM(ClassifierModel):
 
     def begin_fit(self):
         self.exemplars = None  # of an earlier `anchor`
+        self.calibration = None
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
@@ -196,26 +199,52 @@ class DeepNCM(ClassifierModel):
         """
         from deepncm_tf.models import anchoring
 
+        self.calibration = None  # of the sub-centroids before
         return anchoring.anchor(self, x, y, images, **kwargs)
 
+    def calibrate(self, x, y, score="distance", alpha=0.05, **kwargs):
+        """Learns from held-out images when an image is of none of the known classes.
+
+        See `rejection.calibrate` for arguments and what is returned.
+        """
+        from deepncm_tf.models import rejection
+
+        return rejection.calibrate(self, x, y, score, alpha, **kwargs)
+
+    def classify(self, x, class_names=None, **kwargs):
+        """Class, p-value and prediction set of images, -1 for those of no known class.
+
+        See `rejection.classify` for arguments and what is returned; after `calibrate`.
+        """
+        from deepncm_tf.models import rejection
+
+        return rejection.classify(self, x, class_names, **kwargs)
+
     def save_assets(self, folder):
-        """Called by `save`: keeps the exemplars."""
-        if self.exemplars is not None:
-            self.exemplars.save(os.path.join(folder, EXEMPLARS))
+        """Called by `save`: keeps the exemplars and the calibration."""
+        for name in (EXEMPLARS, CALIBRATION):
+            kept = getattr(self, name.removesuffix(".npz"))
+            if kept is not None:
+                kept.save(os.path.join(folder, name))
 
     def load_assets(self, folder):
         """Called by `load_model`."""
         from deepncm_tf.evaluation import explanation
+        from deepncm_tf.models import rejection
 
         path = os.path.join(folder, EXEMPLARS)
         if os.path.exists(path):
             self.exemplars = explanation.Exemplars.load(path)
+        path = os.path.join(folder, CALIBRATION)
+        if os.path.exists(path):
+            self.calibration = rejection.Calibration.load(path)
 
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
         """Exports the model for serving.
 
-        A SavedModel has two endpoints on float32 images `(batch, ...)`: `serve` gives
-        logits and `embed` features. Other formats are those of `keras.Model.export`.
+        A SavedModel has endpoints on float32 images `(batch, ...)`: `serve` gives logits,
+        `embed` features and, after `calibrate`, `classify` a dictionary as from
+        `Calibration.judge`. Other formats are those of `keras.Model.export`.
         """
         if format != "tf_saved_model" or kwargs:
             return super().export(filepath, format=format, verbose=verbose, **kwargs)
@@ -226,8 +255,14 @@ class DeepNCM(ClassifierModel):
         archive.add_endpoint(
             "embed", lambda image: self(image, return_features=True)[1], signature
         )
+        if self.calibration is not None:
+            archive.add_endpoint("classify", self._judge, signature)
         archive.write_out(filepath, verbose=verbose if verbose is not None else True)
         return None
+
+    def _judge(self, image):
+        logits, features = self(image, return_features=True)
+        return self.calibration.judge(self.classifier, features, logits)
 
     def get_config(self):
         return {
