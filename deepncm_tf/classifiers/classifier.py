@@ -7,19 +7,17 @@ import keras
 from keras import ops
 from keras.src.backend.common.global_state import get_global_attribute
 
-from deepncm_tf.distribution import replicas
+from deepncm_tf.classifiers.class_state import ClassState
 from deepncm_tf.numerics.clustering import unit
-from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.numerics.samples import Samples
 from deepncm_tf.utils.arguments import as_positive_integer
 
 # Logit of a class without a sample, at inference. It is finite, so that losses and averages
 # are; where the other logits are as low, a still lower one is used.
 UNSEEN_LOGIT = -1e9
-BLOCK = 1024  # rows that float32 adds up one by one
 
 
-class Classifier(keras.layers.Layer):
+class Classifier(ClassState):
     """Base class of the classifiers.
 
     A classifier is a layer from features to class logits. Training moves its state in
@@ -224,34 +222,6 @@ class Classifier(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
 
-    @property
-    def state_dtype(self):
-        """Dtype of state and logits: the variable dtype, but never below float32."""
-        return keras.backend.result_type(self.variable_dtype, "float32")
-
-    def add_state(self, name, shape, dtype=None, initializer="zeros"):
-        """Adds a non-trainable variable that every replica holds alike.
-
-        The state is assigned from all-reduced values, so that any replica's value is the
-        value; taking the first one's makes the copies equal to the bit.
-        """
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            dtype=dtype or self.state_dtype,
-            initializer=initializer,
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
-
-    def assign_state(self, variable, value, apply):
-        """Gives a variable a new value, or where `apply` is False its old one."""
-        value = ops.cast(value, variable.dtype)
-        if apply is not None:
-            value = ops.where(apply, value, ops.copy(variable))
-        variable.assign(value)
-
     def hide_unseen(self, logits, seen):
         """Puts classes that cannot be predicted below each of the others.
 
@@ -266,32 +236,3 @@ class Classifier(keras.layers.Layer):
         lowest = 2.0 * ops.sum(ops.minimum(logits, 0.0), axis=-1, keepdims=True) - 1.0
         lowest = ops.stop_gradient(ops.minimum(lowest, UNSEEN_LOGIT))
         return ops.where(seen, logits, lowest)
-
-    def class_sums(self, samples):
-        """Sums the features of each class over the global batch.
-
-        Args:
-            samples: `Samples` of this replica.
-
-        Returns:
-            `(sums, counts)`: `(num_classes, d)`, S_c = sum of w x over the samples of
-            class c, and `(num_classes,)`, n_c = sum of w, both of `sum_dtype`; soft labels
-            count by their share.
-        """
-        # Zero times NaN is NaN: such features are taken out, whatever their weight.
-        takes_part = ops.all(ops.isfinite(samples.features), axis=-1, keepdims=True)
-        weights = ops.where(takes_part, samples.class_weights, 0.0)
-        features = ops.where(takes_part, samples.features, 0.0)
-        # A power of two rounds nothing, and sums of the largest numbers do not overflow.
-        sums = ops.matmul(ops.transpose(weights * 2.0**-24), features)  # (C, d)
-        sums = ops.cast(sums, sum_dtype()) * 2.0**24
-        return replicas.all_reduce_sum([sums, _sum_of_rows(weights)])
-
-
-def _sum_of_rows(values):
-    """Sum over the first axis, of blocks of rows: of a million it would be 1 % off."""
-    values = ops.concatenate(
-        [values, ops.zeros((-ops.shape(values)[0] % BLOCK, values.shape[1]), values.dtype)]
-    )
-    blocks = ops.sum(ops.reshape(values, (-1, BLOCK, values.shape[1])), axis=1)
-    return ops.sum(ops.cast(blocks, sum_dtype()), axis=0)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a classifier: its variables, and sums over samples that they follow."""
+
+import keras
+from keras import ops
+
+from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics.precision import sum_dtype
+
+BLOCK = 1024  # rows that float32 adds up one by one
+
+
+class ClassState(keras.layers.Layer):
+    """Base class of `Classifier`: what has to do with its state alone."""
+
+    @property
+    def state_dtype(self):
+        """Dtype of state and logits: the variable dtype, but never below float32."""
+        return keras.backend.result_type(self.variable_dtype, "float32")
+
+    def add_state(self, name, shape, dtype=None, initializer="zeros"):
+        """Adds a non-trainable variable that every replica holds alike.
+
+        The state is assigned from all-reduced values, so that any replica's value is the
+        value; taking the first one's makes the copies equal to the bit.
+        """
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype=dtype or self.state_dtype,
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def assign_state(self, variable, value, apply):
+        """Gives a variable a new value, or where `apply` is False its old one."""
+        value = ops.cast(value, variable.dtype)
+        if apply is not None:
+            value = ops.where(apply, value, ops.copy(variable))
+        variable.assign(value)
+
+    def class_sums(self, samples):
+        """Sums the features of each class over the global batch.
+
+        Args:
+            samples: `Samples` of this replica.
+
+        Returns:
+            `(sums, counts)`: `(num_classes, d)`, S_c = sum of w x over the samples of
+            class c, and `(num_classes,)`, n_c = sum of w, both of `sum_dtype`; soft labels
+            count by their share.
+        """
+        # Zero times NaN is NaN: such features are taken out, whatever their weight.
+        takes_part = ops.all(ops.isfinite(samples.features), axis=-1, keepdims=True)
+        weights = ops.where(takes_part, samples.class_weights, 0.0)
+        features = ops.where(takes_part, samples.features, 0.0)
+        # A power of two rounds nothing, and sums of the largest numbers do not overflow.
+        sums = ops.matmul(ops.transpose(weights * 2.0**-24), features)  # (C, d)
+        sums = ops.cast(sums, sum_dtype()) * 2.0**24
+        return replicas.all_reduce_sum([sums, _sum_of_rows(weights)])
+
+
+def _sum_of_rows(values):
+    """Sum over the first axis, of blocks of rows: of a million it would be 1 % off."""
+    values = ops.concatenate(
+        [values, ops.zeros((-ops.shape(values)[0] % BLOCK, values.shape[1]), values.dtype)]
+    )
+    blocks = ops.sum(ops.reshape(values, (-1, BLOCK, values.shape[1])), axis=1)
+    return ops.sum(ops.cast(blocks, sum_dtype()), axis=0)
