@@ -8,9 +8,11 @@ import keras
 from deepncm_tf.classifiers.class_means import ClassMeans
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.classifiers.decay_mean import DecayMean
+from deepncm_tf.classifiers.linear_discriminant import LinearDiscriminant
 from deepncm_tf.classifiers.mean_condensation import MeanCondensation
 from deepncm_tf.classifiers.neighborhood_components import NeighborhoodComponents
 from deepncm_tf.classifiers.online_mean import OnlineMean
+from deepncm_tf.classifiers.random_features import RandomFeatures
 from deepncm_tf.classifiers.softmax import Softmax
 from deepncm_tf.classifiers.sub_centroids import SubCentroids
 from deepncm_tf.utils.registry import METHODS
@@ -19,9 +21,11 @@ __all__ = [
     "ClassMeans",
     "Classifier",
     "DecayMean",
+    "LinearDiscriminant",
     "MeanCondensation",
     "NeighborhoodComponents",
     "OnlineMean",
+    "RandomFeatures",
     "Softmax",
     "SubCentroids",
     "get",

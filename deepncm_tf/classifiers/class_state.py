@@ -11,7 +11,60 @@ BLOCK = 1024  # rows that float32 adds up one by one
 
 
 class ClassState(keras.layers.Layer):
-    """Base class of `Classifier`: what has to do with its state alone."""
+    """Base class of `Classifier`: what has to do with its state alone.
+
+    A subclass whose state follows from class statistics has `adapts_from = "statistics"`,
+    `new_statistics`, `batch_statistics`, `read_statistics` and `write_statistics`.
+    """
+
+    # What `DeepNCM.adapt` sets the state from: "statistics", "features", or None.
+    adapts_from = None
+    unlearns = False  # whether samples can be taken out of the statistics, to the bit
+
+    def refresh(self):
+        """Computes what follows from the state, where that is too costly for each update.
+
+        `fit` calls it at the end of each epoch, and `adapt` at its end.
+        """
+
+    def new_statistics(self, add_state, dimensions):
+        """Statistics of no sample yet, of the kind that the state follows from.
+
+        Args:
+            add_state: Function `(name, shape, dtype=)` that adds a variable.
+            dimensions: Int, d of the features.
+
+        Returns:
+            List of `statistics.ClassStatistics`.
+        """
+        raise NotImplementedError
+
+    def batch_statistics(self, samples):
+        """Statistics of the global batch.
+
+        Args:
+            samples: `Samples` of this replica.
+
+        Returns:
+            List of `statistics.Sums`, in the order of `new_statistics`.
+        """
+        raise NotImplementedError
+
+    def read_statistics(self):
+        """The statistics that the state stands for, a list of `statistics.Sums`."""
+        raise NotImplementedError
+
+    def write_statistics(self, folds):
+        """Makes the state that of statistics; `refresh` is still to be called.
+
+        Args:
+            folds: List of `statistics.Sums`.
+        """
+        raise NotImplementedError
+
+    def is_exact(self):
+        """Whether the state is to the bit that of its samples on the grid, a bool."""
+        return False
 
     @property
     def state_dtype(self):

@@ -151,4 +151,31 @@ METHOD_FLAGS = (
         method="nca",
         identity=False,
     ),
+    Flag(
+        "shrinkage",
+        float,
+        0.1,
+        "Weight of a multiple of the identity in the covariance of --ncm=lda.",
+        "a number in (0, 1]",
+        lambda value: 0 < value <= 1,
+        method="lda",
+    ),
+    integer(
+        "random_features",
+        2000,
+        "Random features of --ncm=ranpac.",
+        method="ranpac",
+        argument="num_features",
+    ),
+    word_or_number(
+        "ridge",
+        "auto",
+        "auto",
+        float,
+        positive,
+        "Ridge of the regression of --ncm=ranpac; auto for the best of 1e-8, ..., 1e8 on a "
+        "fifth of the samples.",
+        "auto, or a positive number",
+        method="ranpac",
+    ),
 )

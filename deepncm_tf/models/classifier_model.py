@@ -9,6 +9,13 @@ from deepncm_tf.models.exact_model import ExactModel
 from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
 
 
+class Refresh(keras.callbacks.Callback):
+    """Lets the classifier of a model compute what follows from its state, each epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.refresh()
+
+
 class ClassifierModel(ExactModel):
     """An `ExactModel` with a classifier.
 
@@ -20,6 +27,7 @@ class ClassifierModel(ExactModel):
         """Makes the metric `unseen`, which evaluations report."""
         self._unseen = keras.metrics.Sum(name="unseen")
         self._evaluating = False
+        self._fitting = False
 
     def check_images(self, x):
         """Raises a `ValueError` where images in an array have another shape."""
@@ -67,7 +75,12 @@ class ClassifierModel(ExactModel):
             unseen = self.classifier.count_unseen(features, y, counted)
             self._unseen.update_state(unseen)
 
-    def fit(self, x=None, *args, **kwargs):
+    def refresh(self):
+        """Lets the classifier compute what follows from its state, unless it is frozen."""
+        if self.classifier.trainable and self.classifier.built:
+            self.classifier.refresh()
+
+    def fit(self, x=None, *args, callbacks=None, **kwargs):
         """As `keras.Model.fit`; where the classifier keeps a bank, images in an array get
         their places in it as their rows.
 
@@ -87,7 +100,13 @@ class ClassifierModel(ExactModel):
         if self.classifier.needs_index and isinstance(x, dict):
             self.classifier.check_index(x.get("index", ()))
         self.begin_fit()
-        return super().fit(x, *args, **kwargs)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [Refresh(), *keras.tree.flatten(callbacks or [])]
+        self._fitting = True
+        try:
+            return super().fit(x, *args, callbacks=callbacks, **kwargs)
+        finally:
+            self._fitting = False
 
     def begin_fit(self):
         """Called by `fit` once its input is checked; for subclasses."""
@@ -97,6 +116,8 @@ class ClassifierModel(ExactModel):
         `unseen` counts the evaluated samples of such classes: none of them can be right.
         """
         self.check_images(x)
+        if self._fitting:  # validation comes before the callbacks
+            self.refresh()
         self._evaluating = True
         try:
             return super().evaluate(x, *args, **kwargs)

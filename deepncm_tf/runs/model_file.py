@@ -106,4 +106,5 @@ def _size(config):
     most = max(prototypes) if isinstance(prototypes, list) else prototypes
     rows = classifier["num_classes"] * most
     rows += classifier.get("memory_size", 0) + classifier.get("bank_size", 0)
-    return size + dimensions * rows
+    lifted = classifier.get("num_features", 0)
+    return size + dimensions * (rows + lifted) + lifted * lifted

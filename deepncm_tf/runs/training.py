@@ -11,6 +11,7 @@ from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
+from deepncm_tf.models.classifier_model import Refresh
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.finite import NotFiniteError
 from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
@@ -204,7 +205,7 @@ def _fit(config, model, train, plan, progress, callbacks):
 def _end_epoch(model, epoch, batches, verbose, callbacks):
     """What `fit` does after the last batch of an epoch; `fit` itself would train one."""
     callbacks = keras.callbacks.CallbackList(
-        callbacks,
+        [Refresh(), *callbacks],
         add_progbar=True,
         model=model,
         verbose=verbose,

@@ -26,4 +26,6 @@ METHODS = {
     "decay": Method("decay_mean", "DecayMean"),
     "dnc": Method("sub_centroids", "SubCentroids", embedding_dim=128),
     "nca": Method("neighborhood_components", "NeighborhoodComponents", embedding_dim=128),
+    "lda": Method("linear_discriminant", "LinearDiscriminant"),
+    "ranpac": Method("random_features", "RandomFeatures"),
 }

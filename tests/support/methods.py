@@ -14,6 +14,8 @@ ARGUMENTS = {
         "initializer": "samples",
     },
     "nca": {"bank_size": 40, "temperature": 0.5, "margin": 0.1},
+    "lda": {"shrinkage": 0.5, "priors": "uniform", "refresh_steps": 2},
+    "ranpac": {"num_features": 20, "seed": 1},
 }
 TABLE = [(cls, ARGUMENTS.get(name, {})) for name, cls in NAMES.items()]
 IDS = [cls.__name__ for cls, _ in TABLE]

@@ -29,7 +29,11 @@ def use_small_network(patch):
     patch.setattr(training, "cifar_resnet", network)
 
 
+FEW_FEATURES = {"ranpac": {"random_features": 20}}
+
+
 def config(folder, **values):
     """Flags of three epochs on the digits, if not given otherwise."""
     values = {"dataset": "digits", "train_epochs": 3, **values}
+    values = {**FEW_FEATURES.get(values.get("ncm"), {}), **values}
     return flags.resolve({**values, "model_dir": str(folder)})
