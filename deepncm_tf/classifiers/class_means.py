@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the class-mean methods share: logits, and an update from class sums."""
 
+import copy
+
 from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
+from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.precision import sum_dtype
+from deepncm_tf.utils.arguments import check_choice, check_number, is_number
 
 LOWEST_LOGIT = -1e30
 
@@ -13,7 +17,10 @@ LOWEST_LOGIT = -1e30
 class ClassMeans(Classifier):
     """Base class of the methods with one mean per class.
 
-    The logit of class c for feature x is -||x - m_c||^2.
+    The logit of class c for feature x is -||x - m_c||^2 / temperature, or with
+    `metric="cosine"` cos(x - center, m_c - center) / temperature. `unit_length=True` with
+    the mean of other data as the `center` is SimpleShot's CL2N: features are centred and
+    scaled to unit length, and means are those of the scaled features.
 
     During training a class that has had no sample has its mean at the origin and competes
     like any other. During inference it is never predicted: its logit is -1e9, or
@@ -27,7 +34,16 @@ class ClassMeans(Classifier):
 
     Args:
         num_classes: Int, number of classes C.
+        metric: `"euclidean"` or `"cosine"`.
+        center: A sequence of d numbers that is taken from features; `"mean"` for the mean
+            of all samples so far, with `metric="cosine"`; or None.
+        unit_length: Bool, whether features are scaled to unit length, after `center`.
+        temperature: Float > 0, by which logits are divided.
         **kwargs: Those of `keras.layers.Layer`.
+
+    Reference:
+        - Wang, Chao, Weinberger, van der Maaten, "SimpleShot: Revisiting Nearest-Neighbor
+          Classification for Few-Shot Learning", 2019, section 3.
 
     Call arguments:
         features: `(batch, ..., d)`.
@@ -37,18 +53,79 @@ class ClassMeans(Classifier):
         `(batch, ..., num_classes)`.
     """
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(
+        self,
+        num_classes,
+        metric="euclidean",
+        center=None,
+        unit_length=False,
+        temperature=1.0,
+        **kwargs,
+    ):
         super().__init__(num_classes, **kwargs)
+        check_choice("metric", metric, ("euclidean", "cosine"))
+        check_number("temperature", temperature, "a positive number", lambda x: x > 0)
+        self.metric = metric
+        self.center = _as_center(center)
+        self.unit_length = bool(unit_length)
+        self.temperature = float(temperature)
+        if self.center == "mean" and (metric != "cosine" or self.unit_length):
+            raise ValueError(
+                '`center` must be numbers or None, unless metric="cosine" and '
+                "unit_length=False: the mean of all samples moves, and other distances do "
+                f"not depend on it. Received: center='mean', metric={metric!r}, "
+                f"unit_length={self.unit_length}"
+            )
         self.rmd = RelativeMeanDistance(dtype=self.state_dtype)
 
     def build(self, features_shape):
+        if isinstance(self.center, list) and len(self.center) != features_shape[-1]:
+            raise ValueError(
+                f"`center` must have the features' {features_shape[-1]} dimensions. "
+                f"Received: {len(self.center)} numbers"
+            )
         self.count = self.add_state("count", (self.num_classes,), dtype=sum_dtype())
 
     def call(self, features, training=False):
-        logits = negative_squared_distances(
-            ops.cast(features, self.state_dtype), self.means
-        )
+        logits = self._similarities(features)
         return logits if training else self.hide_unseen(logits, self.seen())
+
+    def _prepared(self, features):
+        """Features as the means are made of them: centred, of unit length."""
+        features = ops.cast(features, self.state_dtype)
+        if isinstance(self.center, list):
+            center = ops.convert_to_tensor(self.center, self.state_dtype)
+            if self.unit_length:
+                return _direction(features, center)
+            return features - center
+        return unit(features) if self.unit_length else features
+
+    def _similarities(self, features):
+        """Logits, also of classes without a sample."""
+        features, means = self._prepared(features), self.means
+        if self.metric == "euclidean":
+            similarities = negative_squared_distances(features, means)
+        else:
+            similarities = self._cosines(features, means)
+        # By default nothing is divided: the lowest logit would be no lower.
+        return similarities / self.temperature if self.temperature != 1 else similarities
+
+    def _cosines(self, features, others):
+        middle = self._middle(self.means)
+        others = ops.transpose(_direction(others, middle))
+        return ops.matmul(_direction(features, middle), others)
+
+    def _middle(self, means):
+        """The mean of all samples, `(d,)`, or zeros where it is not asked for."""
+        if self.center != "mean":
+            return ops.zeros_like(means[0])
+        shares = ops.divide_no_nan(self.counts, ops.sum(self.counts))
+        return ops.sum(means * ops.cast(shares, means.dtype)[:, None], axis=0)
+
+    def class_sums(self, samples):
+        prepared = copy.copy(samples)
+        prepared.features = self._prepared(samples.features)
+        return super().class_sums(prepared)
 
     def _update(self, samples, apply):
         sums, counts = self.class_sums(samples)
@@ -73,16 +150,18 @@ class ClassMeans(Classifier):
         self.rmd.update_state(*self.class_sums(samples), means=self.means)
 
     def prototype_scores(self, features):
-        distances = negative_squared_distances(
-            ops.cast(features, self.state_dtype), self.means
-        )
-        return ops.expand_dims(distances, axis=-1)
+        return ops.expand_dims(self._similarities(features), axis=-1)
 
     def compare(self, features, others):
-        """-||x - x'||^2, `(n, m)`."""
-        return negative_squared_distances(
-            ops.cast(features, self.state_dtype), ops.cast(others, self.state_dtype)
-        )
+        """-||x - x'||^2, or with `metric="cosine"` their cosine: `(n, m)`."""
+        features, others = self._prepared(features), self._prepared(others)
+        if self.metric == "euclidean":
+            return negative_squared_distances(features, others)
+        return self._cosines(features, others)
+
+    def get_config(self):
+        names = ("metric", "center", "unit_length", "temperature")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def seen(self):
         return self.counts > 0
@@ -112,3 +191,24 @@ def negative_squared_distances(features, means):
     norms = ops.sum(ops.square(features), axis=-1, keepdims=True)  # (..., 1)
     logits = 2.0 * products - norms - ops.sum(ops.square(means), axis=-1)
     return ops.maximum(ops.where(ops.isnan(logits), LOWEST_LOGIT, logits), LOWEST_LOGIT)
+
+
+def _direction(vectors, origin):
+    """Unit vectors from a point to others; halves, whose differences do not overflow."""
+    return unit(0.5 * vectors - 0.5 * origin)
+
+
+def _as_center(center):
+    """`center` as None, "mean" or a list of floats, or a `ValueError`."""
+    if center is None or (isinstance(center, str) and center == "mean"):
+        return center
+    try:
+        numbers = [] if isinstance(center, str) else ops.convert_to_numpy(center).tolist()
+    except (TypeError, ValueError):
+        numbers = []
+    if not isinstance(numbers, list) or not numbers or not all(map(is_number, numbers)):
+        raise ValueError(
+            '`center` must be a sequence of numbers, "mean" or None. Received: center='
+            f"{center!r}"
+        )
+    return [float(number) for number in numbers]

@@ -26,7 +26,8 @@ class DecayMean(ClassMeans):
     Args:
         num_classes: Int, number of classes C.
         decay: Float in [0, 1), weight of the past.
-        **kwargs: Those of `keras.layers.Layer`.
+        **kwargs: `metric`, `center`, `unit_length` and `temperature` of `OnlineMean`, and
+            those of `keras.layers.Layer`.
 
     Call arguments:
         features: `(batch, ..., d)`.

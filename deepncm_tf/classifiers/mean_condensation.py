@@ -23,7 +23,8 @@ class MeanCondensation(OnlineMean):
     Args:
         num_classes: Int, number of classes C.
         condensation_steps: Int >= 1, updates from one condensation to the next.
-        **kwargs: Those of `keras.layers.Layer`.
+        **kwargs: `metric`, `center`, `unit_length` and `temperature` of `OnlineMean`, and
+            those of `keras.layers.Layer`.
 
     Call arguments:
         features: `(batch, ..., d)`.

@@ -24,6 +24,11 @@ class OnlineMean(ClassMeans):
 
     Args:
         num_classes: Int, number of classes C.
+        metric: `"euclidean"` or `"cosine"`, by which logits are cosines with the means.
+        center: A sequence of d numbers that is taken from features; `"mean"` for the mean
+            of all samples so far, with `metric="cosine"`; or None.
+        unit_length: Bool, whether features are scaled to unit length, after `center`.
+        temperature: Float > 0, by which logits are divided.
         **kwargs: Those of `keras.layers.Layer`.
 
     Call arguments:

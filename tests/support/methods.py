@@ -5,7 +5,12 @@ from deepncm_tf.classifiers import NAMES
 
 ARGUMENTS = {
     "softmax": {"use_bias": False, "kernel_initializer": "he_normal"},
-    "condensation": {"condensation_steps": 2},
+    "condensation": {
+        "condensation_steps": 2,
+        "metric": "cosine",
+        "center": "mean",
+        "temperature": 0.5,
+    },
     "decay": {"decay": 0.5},
     "dnc": {
         "num_sub_centroids": 3,
