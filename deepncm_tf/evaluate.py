@@ -4,7 +4,8 @@
     python -m deepncm_tf.evaluate --model_dir=runs/NAME --k=1,5,30
 
 The bank holds the features of the training images as in a test, without augmentation, or
-comes from a file of `python -m deepncm_tf.features`. Sub-centroids are also tried with the
+comes from a file of `python -m deepncm_tf.features`. The accuracy is also that of the
+classifier adapted to it: with the means of all its features, for example. Sub-centroids are also tried with the
 nearest training images in their place (anchored). Writes evaluation.json into the run's
 folder.
 """
@@ -117,7 +118,8 @@ def evaluate(
 
     Returns:
         Dictionary: `split`, `knn` and `bank`, what was evaluated and how; `accuracy` of the
-        classifier itself; for sub-centroids `anchored_accuracy`, after `DeepNCM.anchor` on
+        classifier itself, and, where its state follows from features, `adapted_accuracy`,
+        with the state of all images of the bank instead; for sub-centroids `anchored_accuracy`, after `DeepNCM.anchor` on
         the images of the bank; for each number of neighbours and temperature `knn_k_t` and
         `knn_top5_k_t`; the metrics of `retrieval.retrieval_metrics` among the queries.
     """
@@ -141,6 +143,10 @@ def evaluate(
     bank_features, bank_labels, bank_images = _read_bank(
         run, bank, features.shape[1], max(neighbours)
     )
+    if classifier.adapts_from is not None:
+        figures["adapted_accuracy"] = _adapted_accuracy(
+            classifier, bank_features, bank_labels, features, labels
+        )
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         classifier.anchor(
@@ -157,6 +163,17 @@ def evaluate(
         figures[f"knn_{k}_{temperature:g}"] = first
         figures[f"knn_top5_{k}_{temperature:g}"] = first_five
     return figures | retrieval.retrieval_metrics(queries, labels)
+
+
+def _adapted_accuracy(classifier, bank_features, bank_labels, features, labels):
+    """Accuracy with the state of all features of a bank; the state is put back."""
+    from deepncm_tf import evaluation
+
+    trained = classifier.get_weights()
+    classifier.adapt(bank_features, bank_labels)
+    accuracy = evaluation.accuracy(classifier(features), labels)
+    classifier.set_weights(trained)
+    return accuracy
 
 
 def _read_bank(run, path, dimensions, k):

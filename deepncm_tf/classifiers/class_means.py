@@ -7,6 +7,7 @@ from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
+from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.utils.arguments import check_choice, check_number, is_number
@@ -52,6 +53,8 @@ class ClassMeans(Classifier):
     Output shape:
         `(batch, ..., num_classes)`.
     """
+
+    adapts_from = "statistics"
 
     def __init__(
         self,
@@ -145,6 +148,21 @@ class ClassMeans(Classifier):
             Pairs of a variable and its new value.
         """
         raise NotImplementedError
+
+    def new_statistics(self, add_state, dimensions):
+        return [statistics.ClassStatistics(add_state, self.num_classes, dimensions)]
+
+    def batch_statistics(self, samples):
+        features = self._prepared(samples.features)
+        return [statistics.sums_of(features, samples.class_weights)]
+
+    def read_statistics(self):
+        counts = ops.cast(self.counts, sum_dtype())
+        return [statistics.of_sums(counts, self._totals(counts))]
+
+    def _totals(self, counts):
+        """S_c, `(num_classes, d)`."""
+        return ops.cast(self.means, sum_dtype()) * counts[:, None]
 
     def _update_metrics(self, samples):
         self.rmd.update_state(*self.class_sums(samples), means=self.means)

@@ -14,12 +14,23 @@ class ClassState(keras.layers.Layer):
     """Base class of `Classifier`: what has to do with its state alone.
 
     A subclass whose state follows from class statistics has `adapts_from = "statistics"`,
-    `new_statistics`, `batch_statistics`, `read_statistics` and `write_statistics`.
+    `new_statistics`, `batch_statistics`, `read_statistics` and `write_statistics`; one
+    whose state follows from the features of all samples `"features"` and `adapt_features`.
     """
 
     # What `DeepNCM.adapt` sets the state from: "statistics", "features", or None.
     adapts_from = None
     unlearns = False  # whether samples can be taken out of the statistics, to the bit
+
+    def check_adapts(self):
+        """Raises a `ValueError` where the state does not follow from features."""
+        if self.adapts_from is None:
+            name = type(self).__name__
+            raise ValueError(
+                "`adapt` needs a classifier whose state follows from the samples' features. "
+                f"{name} has weights that only gradients find: use `fit`. Received: "
+                f"classifier={self!r}"
+            )
 
     def refresh(self):
         """Computes what follows from the state, where that is too costly for each update.
@@ -59,6 +70,17 @@ class ClassState(keras.layers.Layer):
 
         Args:
             folds: List of `statistics.Sums`.
+        """
+        raise NotImplementedError
+
+    def adapt_features(self, features, labels, index, reset):
+        """Makes the state that of samples, or with `reset=False` adds them to it.
+
+        Args:
+            features: `(n, d)`, of samples that take part.
+            labels: `(n,)` int32 in [0, num_classes).
+            index: `(n,)` int32, rows in a bank; -1 where a sample has none.
+            reset: Bool.
         """
         raise NotImplementedError
 

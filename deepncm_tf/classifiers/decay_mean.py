@@ -66,6 +66,13 @@ class DecayMean(ClassMeans):
         yield self.mean, ops.where(present, moved, self.means)
         yield self.count, self.counts + counts
 
+    def write_statistics(self, folds):
+        (sums,) = folds
+        self.mean.assign(
+            ops.cast(ops.divide_no_nan(sums.totals, sums.counts[:, None]), self.mean.dtype)
+        )
+        self.assign_state(self.count, sums.counts, apply=None)
+
     @property
     def means(self):
         return ops.copy(self.mean)

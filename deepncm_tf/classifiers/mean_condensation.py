@@ -54,6 +54,8 @@ class MeanCondensation(OnlineMean):
         1.0
     """
 
+    unlearns = False  # what is condensed cannot be taken apart again
+
     def __init__(self, num_classes, condensation_steps=100, **kwargs):
         super().__init__(num_classes, **kwargs)
         self.condensation_steps = as_positive_integer(

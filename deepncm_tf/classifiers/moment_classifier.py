@@ -2,7 +2,6 @@
 """Linear classifiers that are solved from class statistics with second moments."""
 
 import functools
-import warnings
 
 from keras import ops
 
@@ -170,25 +169,14 @@ class MomentClassifier(Classifier):
         if ops.convert_to_numpy(self.solved) == ops.convert_to_numpy(self.updates):
             return
         folds = self.read_statistics()
-        if not self._has_warned_of_rounding and statistics.bits_available() == 53:
-            self._warn_of_rounding(folds)
+        if not self._has_warned_of_rounding:
+            self._has_warned_of_rounding = any(
+                statistics.warn_where_rounded(sums, self.lifted_grid_bits) for sums in folds
+            )
         solution = self._as_stored(self.solve(folds))
         for variable, value in zip(self.solution, solution, strict=True):
             variable.assign(value)
         self.solved.assign(ops.copy(self.updates))
-
-    def _warn_of_rounding(self, folds):
-        needed = max(statistics.bits_needed(s, self.lifted_grid_bits) for s in folds)
-        if needed > statistics.bits_available():
-            self._has_warned_of_rounding = True
-            warnings.warn(
-                "The class statistics may have been rounded: they are right as floats are, "
-                "but no longer the same to the bit in any order, and samples cannot be "
-                "taken out of them. Let `grid_bits` be smaller, features shorter, or "
-                "sample weights multiples of 1/256. Received: sums of up to "
-                f"{needed:.0f} bits, with 53 available",
-                stacklevel=3,
-            )
 
     def save_own_variables(self, store):
         self.refresh()

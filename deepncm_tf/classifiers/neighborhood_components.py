@@ -6,13 +6,11 @@ from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.distribution import replicas
-from deepncm_tf.numerics.bank import Bank, make_rows
+from deepncm_tf.numerics.bank import UNKNOWN, Bank, make_rows
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.momentum import as_momentum, by_steps, current, serialize
 from deepncm_tf.numerics.samples import class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
-
-UNKNOWN = -1  # label of a bank row that no sample has been written to
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -80,6 +78,7 @@ class NeighborhoodComponents(Classifier):
     """
 
     needs_index = True
+    adapts_from = "features"
     wants_unit_features = True
 
     def __init__(
@@ -205,6 +204,11 @@ class NeighborhoodComponents(Classifier):
 
         self._bank.write(index, labels, is_last(index, takes_part), move)
         self.assign_state(self.updates, self.updates + 1, apply)
+
+    def adapt_features(self, features, labels, index, reset):
+        self.check_index(index)
+        arrays = map(ops.convert_to_numpy, (index, labels, self.unit_features(features)))
+        self._bank.fill(*arrays, reset)
 
     def loss_weights(self, labels, rank, index=None):
         labels, _ = class_numbers(labels, self.num_classes, rank)

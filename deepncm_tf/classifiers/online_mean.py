@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.classifiers.class_means import ClassMeans
+from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.precision import sum_dtype
 
 
@@ -51,6 +52,8 @@ class OnlineMean(ClassMeans):
         [0.0, 2.0]
     """
 
+    unlearns = True
+
     def build(self, features_shape):
         super().build(features_shape)
         shape = (self.num_classes, features_shape[-1])
@@ -59,6 +62,19 @@ class OnlineMean(ClassMeans):
     def next_state(self, sums, counts):
         yield self.total, self.total + sums
         yield self.count, self.counts + counts
+
+    def _totals(self, counts):
+        return ops.copy(self.total)
+
+    def write_statistics(self, folds):
+        (sums,) = folds
+        self.total.assign(sums.totals)
+        self.count.assign(sums.counts)
+
+    def is_exact(self):
+        """Whether all samples came from `adapt`: those of training are not on the grid."""
+        (sums,) = self.read_statistics()
+        return self.unlearns and statistics.is_exact(sums)
 
     @property
     def means(self):

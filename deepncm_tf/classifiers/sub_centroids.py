@@ -2,6 +2,7 @@
 """Sub-centroids: a class is a few centres, which clustering finds and momentum moves."""
 
 import collections
+import functools
 import warnings
 
 import keras
@@ -89,6 +90,7 @@ class SubCentroids(NearestSubCentroid):
     """
 
     needs_logits = True
+    adapts_from = "features"
 
     def __init__(
         self,
@@ -194,6 +196,20 @@ class SubCentroids(NearestSubCentroid):
         self._memory.write(units, labels, correct, takes_part)
         units, counted, is_there = self._memory.read(units.dtype)
         return clustering.ByClass(is_there), units, counted
+
+    def adapt_features(self, features, labels, index, reset):
+        units = self.unit_features(features)
+        layout = clustering.Flat(labels, self.num_classes)
+        old = self.unit_sub_centroids()
+        past = ops.cast(ops.copy(self.count), old.dtype)[:, None] / old.shape[1]
+        past = ops.broadcast_to(past * (not reset), old.shape[:2])
+        assign = functools.partial(self._assign, layout, units)
+        new = centroids.settle(assign, layout, units, old, past)
+        count = layout.sum(ops.ones(labels.shape, self.count.dtype)) + (
+            0.0 if reset else ops.copy(self.count)
+        )
+        self.sub_centroids.assign(new)
+        self.count.assign(count)
 
     def _update_metrics(self, samples):
         units = self.unit_features(samples.features)

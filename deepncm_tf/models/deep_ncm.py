@@ -8,7 +8,7 @@ import keras
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
 from deepncm_tf.models import padding
-from deepncm_tf.models.classifier_model import ClassifierModel
+from deepncm_tf.models.adaptable_model import AdaptableModel
 from deepncm_tf.models.embedding import (
     FeatureModel,
     check_shape,
@@ -23,7 +23,7 @@ CALIBRATION = "calibration.npz"
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
-class DeepNCM(ClassifierModel):
+class DeepNCM(AdaptableModel):
     """Deep nearest-mean classifier.
 
     A backbone and an optional linear embedding turn images into features; a classifier
@@ -147,6 +147,10 @@ class DeepNCM(ClassifierModel):
     @property
     def output_rank(self):
         return len(self._features_shape)
+
+    @property
+    def features_shape(self):
+        return self._features_shape
 
     def build_for(self, x):
         image, _ = unpack_inputs(x)

@@ -68,8 +68,8 @@ class ExactModel(ExactStep):
             ValueError: If there is no sample, a label is of no class, or a sample weight
                 is negative or not finite.
         """
-        _refuse_other_backends()
-        _refuse_empty(x)
+        refuse_other_backends()
+        refuse_empty(x)
         labels.refuse_names(y, "y")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
@@ -77,7 +77,7 @@ class ExactModel(ExactStep):
 
     def train_on_batch(self, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
-        _refuse_other_backends()
+        refuse_other_backends()
         logs = super().train_on_batch(*args, **kwargs)
         self.guard.look()
         return logs
@@ -88,8 +88,8 @@ class ExactModel(ExactStep):
         Raises:
             ValueError: If there is no sample, or labels or sample weights are none.
         """
-        _refuse_other_backends()
-        _refuse_empty(x)
+        refuse_other_backends()
+        refuse_empty(x)
         labels.refuse_names(y, "y")
         figures = super().evaluate(x, y, *args, **kwargs)
         self.guard.look()
@@ -97,13 +97,13 @@ class ExactModel(ExactStep):
 
     def test_on_batch(self, *args, **kwargs):
         """As `keras.Model.test_on_batch`; raises what `evaluate` raises."""
-        _refuse_other_backends()
+        refuse_other_backends()
         figures = super().test_on_batch(*args, **kwargs)
         self.guard.look()
         return figures
 
     def predict(self, x, *args, **kwargs):
-        _refuse_empty(x)
+        refuse_empty(x)
         return super().predict(x, *args, **kwargs)
 
     def build_training(self, x, y):
@@ -135,7 +135,8 @@ class ExactModel(ExactStep):
         super()._maybe_symbolic_build(data_batch=data_batch)
 
 
-def _refuse_other_backends():
+def refuse_other_backends():
+    """Raises a `NotImplementedError` on other backends than TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise NotImplementedError(
             "DeepNCM trains and evaluates on Keras's TensorFlow backend; its classifiers, "
@@ -144,7 +145,7 @@ def _refuse_other_backends():
         )
 
 
-def _refuse_empty(x):
+def refuse_empty(x):
     """Raises a `ValueError` for arrays or datasets that are known to be empty."""
     if callable(getattr(x, "cardinality", None)):
         empty = int(x.cardinality()) == 0

@@ -11,6 +11,7 @@ from deepncm_tf.distribution import replicas, sharded
 from deepncm_tf.numerics import log_sums
 from deepncm_tf.numerics.shard import Shard
 
+UNKNOWN = -1  # label of a row that no sample has been written to
 NOISE_ROWS = 8192  # made at once: the noise for a large bank is large
 
 
@@ -90,6 +91,34 @@ class Bank:
                 f"The bank must be of shape {wanted}. Received: shape {received}"
             )
         sharded.assign(self.rows, values)
+
+    def fill(self, index, labels, features, reset):
+        """Writes rows from outside of a graph.
+
+        Args:
+            index: `(n,)` array of integers, the rows, or all of them below 0 for the first
+                rows that are free; single ones below 0 are left out.
+            labels: `(n,)` array of their classes.
+            features: `(n, d)` array.
+            reset: Bool, whether the other rows lose their class and take no part.
+
+        Raises:
+            ValueError: If there are more samples than free rows.
+        """
+        known = np.full(self.labels.shape, UNKNOWN) if reset else np.array(self.labels)
+        keep = index >= 0
+        if not keep.any():
+            free = np.flatnonzero(known < 0)
+            if len(features) > len(free):
+                raise ValueError(
+                    "`bank_size` must leave a row for each sample. Received: "
+                    f"{len(features)} samples for {len(free)} free rows of {len(known)}"
+                )
+            index, keep = free[: len(features)], slice(None)
+        rows = np.array(self.whole())
+        rows[index[keep]], known[index[keep]] = features[keep], labels[keep]
+        self.assign(rows)
+        self.labels.assign(known.astype("int32"))
 
     def _shard(self):
         return Shard(self.rows, self.labels, self.num_classes)

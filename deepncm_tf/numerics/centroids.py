@@ -6,13 +6,14 @@ import math
 import keras
 from keras import ops
 
-from deepncm_tf.numerics.clustering import inverse_root
+from deepncm_tf.numerics.clustering import inverse_root, unit
 from deepncm_tf.utils.arguments import as_positive_integer
 
 # Squared lengths below which rounding decides on the direction: of a sum of unit vectors,
 # and of past and new directions together, as a share of what they are at right angles.
 SHORTEST_SUM = 1e-12
 SHORTEST_MIX = 1e-3
+MOST_ROUNDS = 100  # of `settle`, where samples go to and fro
 
 
 def as_sizes(sizes, num_classes):
@@ -148,6 +149,33 @@ def move(
     if apply is not None:
         past, new = ops.where(apply, past, 1.0), ops.where(apply, new, 0.0)
     return past[..., None] * sub_centroids + new[..., None] * sums, counts
+
+
+def settle(assign, samples, features, sub_centroids, past):
+    """Clusters samples again and again, until none changes its sub-centroid.
+
+    Args:
+        assign: Function `(sub_centroids, squares)` to `(n,)` integers in [0, K).
+        samples: `clustering.Flat`, the layout.
+        features: `(n, d)`, of unit length.
+        sub_centroids: `(num_classes, K, d)`, of unit length: where it starts.
+        past: `(num_classes, K)`, weight of the start in what they become.
+
+    Returns:
+        The directions of their samples' sums, `(num_classes, K, d)`; where there is none,
+        that of the start.
+    """
+    past = past[..., None] * sub_centroids
+    new, assigned = sub_centroids, None
+    for _ in range(MOST_ROUNDS):
+        before, assigned = assigned, assign(new, ops.sum(ops.square(new), axis=-1))
+        if before is not None and bool(ops.all(assigned == before)):
+            break
+        counted = ops.one_hot(assigned, new.shape[1], dtype=features.dtype)
+        sums, _ = samples.sums_of_clusters(features, assigned, counted)
+        sums = sums + past
+        new = ops.where(_has_direction(sums), unit(sums), new)
+    return new
 
 
 def _has_direction(vectors):

@@ -8,6 +8,7 @@ states are those of all samples, and samples can be taken out again.
 """
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import keras
@@ -95,6 +96,22 @@ def zeros(num_classes, dimensions, second_moment=False):
     )
 
 
+def of_sums(counts, totals, grid_bits=GRID_BITS):
+    """First moments of which nothing else is known.
+
+    Sums on the grid may have been rounded on the way only if they were larger before: their
+    extent is their own.
+    """
+    counts, totals = ops.cast(counts, sum_dtype()), ops.cast(totals, sum_dtype())
+    is_on_grid = ops.logical_and(
+        ops.all(to_grid(totals, grid_bits) == totals), ops.all(ops.floor(counts) == counts)
+    )
+    largest = ops.maximum(ops.max(ops.abs(totals)), ops.max(counts))
+    bits = ops.where(is_on_grid, ops.zeros_like(largest), NO_GRID)
+    extent = ops.stack([largest, ops.ones_like(largest), bits])
+    return Sums(counts, totals, None, ops.zeros((), sum_dtype()), extent)
+
+
 def add(one, other):
     """The statistics of the samples of both."""
     moment = None if one.moment is None else one.moment + other.moment
@@ -115,7 +132,7 @@ def subtract(whole, part):
     )
 
 
-def bits_needed(sums, grid_bits):
+def bits_needed(sums, grid_bits=GRID_BITS):
     """Bits that the largest of the sums could have needed on the way here, a float.
 
     At most `bits_available()` of them: everything that was added up is exact.
@@ -133,9 +150,27 @@ def bits_available():
     return MANTISSA_BITS[sum_dtype()]
 
 
-def is_exact(sums, grid_bits):
+def is_exact(sums, grid_bits=GRID_BITS):
     """Whether no rounding can have happened, a bool."""
     return bits_needed(sums, grid_bits) <= bits_available()
+
+
+def warn_where_rounded(sums, grid_bits=GRID_BITS, stacklevel=3):
+    """Warns where sums may have been rounded, and says whether it did, a bool.
+
+    Where sums have 24 bits alone, as on JAX by default, they always may: no warning.
+    """
+    needed = bits_needed(sums, grid_bits)
+    if bits_available() < 53 or needed <= 53:
+        return False
+    warnings.warn(
+        "The class statistics may have been rounded: they are right as floats are, but no "
+        "longer the same to the bit in any order, and samples cannot be taken out of them. "
+        "Let `grid_bits` be smaller, features shorter, or sample weights multiples of "
+        f"1/256. Received: sums of up to {needed:.0f} bits, with 53 available",
+        stacklevel=stacklevel,
+    )
+    return True
 
 
 class ClassStatistics:

@@ -16,7 +16,8 @@ def patch():
         yield patch
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("decay", "softmax", "nca")]
+OTHERS = ("decay", "softmax", "nca", "lda")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
 
 
 @pytest.fixture(scope="session", params=["dnc", *SLOW])

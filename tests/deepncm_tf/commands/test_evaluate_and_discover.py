@@ -58,6 +58,12 @@ def test_evaluation(finished, patch, tmp_path):
         model.anchor(pipeline.standardize(images), labels, verbose=0)
         right = np.asarray(model.classifier(x)).argmax(axis=-1) == truth
         assert found["anchored_accuracy"] == pytest.approx(right.mean())
+    assert ("adapted_accuracy" in found) == (method != "softmax")
+    if method != "softmax":
+        model = keras.models.load_model(folder / "model.keras")
+        model.adapt(pipeline.standardize(images), labels, batch_size=256, verbose=0)
+        right = np.asarray(model.classifier(x)).argmax(axis=-1) == truth
+        assert found["adapted_accuracy"] == pytest.approx(right.mean())
     units = np.asarray(model.classifier.unit_features(rows))
     near = np.asarray(model.classifier.unit_features(x)) @ units.T
     expected = (labels[near.argmax(axis=1)] == truth).mean()

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier's state from all samples at once: one pass through the frozen backbone."""
+
+import functools
+
+import keras
+from keras import ops
+
+from deepncm_tf.distribution import replicas
+from deepncm_tf.models.embedding import extract_features, unpack_inputs
+from deepncm_tf.models.finite import EVALUATION, FiniteGuard
+from deepncm_tf.numerics import statistics
+from deepncm_tf.numerics.samples import Samples
+
+ARRAYS = ("inputs", "labels", "weights")
+
+
+class Pass(keras.Model):
+    """A pass over data that changes nothing: neither backbone nor classifier.
+
+    `evaluate` adds up class statistics, so that features need not stay in memory, and
+    `predict` gives features, labels, whether samples take part, and their rows in a bank.
+
+    Args:
+        model: `DeepNCM`.
+    """
+
+    def __init__(self, model):
+        super().__init__(name="adapt")
+        # Functions: attributes that are layers or metrics would be reset with this model's.
+        self._extract = lambda image: extract_features(
+            model.backbone, model.embedding, model.normalize, image, training=False
+        )
+        self._samples_of = functools.partial(
+            Samples,
+            num_classes=model.num_classes,
+            dtype=model.classifier.state_dtype,
+        )
+        self._targets = model.targets
+        self._batch_statistics = model.classifier.batch_statistics
+        self._needs_index = model.classifier.needs_index
+        self._rank = model.output_rank
+        self.guard = FiniteGuard(model.num_classes)
+        self.statistics = []
+        if model.classifier.adapts_from == "statistics":
+            self.statistics = model.classifier.new_statistics(
+                self._add_state, model.features_shape[-1]
+            )
+        self.built = True
+        self.compile(jit_compile=False)
+
+    def _add_state(self, name, shape, dtype):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing is left to be built."""
+
+    def _samples(self, x, y, sample_weight):
+        image, index = unpack_inputs(x)
+        y, sample_weight, wrong = self._targets(y, sample_weight, self._rank)
+        self.guard.passes(EVALUATION, {}, wrong)
+        return self._samples_of(
+            self._extract(image), y, sample_weight=sample_weight, index=index
+        )
+
+    def test_step(self, data):
+        samples = self._samples(*keras.utils.unpack_x_y_sample_weight(data))
+        batch = self._batch_statistics(samples)
+        for stored, sums in zip(self.statistics, batch, strict=True):
+            stored.assign(statistics.add(stored.read(), sums))
+        weights = [ops.sum(stored.read().counts) for stored in self.statistics]
+        return replicas.reducible({"samples": sum(weights)})
+
+    def predict_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, dict) and set(x) <= set(ARRAYS):
+            x, y, sample_weight = (x.get(name) for name in ARRAYS)
+        samples = self._samples(x, y, sample_weight)
+        index = samples.index if self._needs_index else None
+        if index is None:
+            index = ops.full_like(samples.labels, -1)
+        is_finite = ops.all(ops.isfinite(samples.features), axis=-1)
+        return {
+            "features": samples.features,
+            "labels": samples.labels,
+            "index": ops.cast(ops.reshape(index, (-1,)), "int32"),
+            "takes_part": ops.logical_and(samples.takes_part, is_finite),
+        }
+
+
+def adapt(model, x, y, sample_weight, reset, batch_size, verbose, steps):
+    """See `DeepNCM.adapt`."""
+    classifier = model.classifier
+    classifier.check_adapts()
+    with model.distribute_strategy.scope():
+        data_pass = Pass(model)
+        options = {"batch_size": batch_size, "verbose": verbose, "steps": steps}
+        if classifier.adapts_from == "statistics":
+            data_pass.evaluate(x, y, sample_weight=sample_weight, **options)
+            data_pass.guard.look()
+            folds = [stored.read() for stored in data_pass.statistics]
+            for sums in folds:
+                if sums.moment is None:  # with second moments `refresh` says it
+                    statistics.warn_where_rounded(sums, stacklevel=4)
+            if not reset:
+                folds = map(statistics.add, classifier.read_statistics(), folds)
+            classifier.write_statistics(list(folds))
+            classifier.refresh()
+            return
+        if y is not None:
+            arrays = zip(ARRAYS, (x, y, sample_weight), strict=True)
+            x = {name: array for name, array in arrays if array is not None}
+        found = data_pass.predict(x, **options)
+        data_pass.guard.look()
+        takes_part = found.pop("takes_part")
+        arrays = {name: array[takes_part] for name, array in found.items()}
+        classifier.adapt_features(**arrays, reset=reset)
