@@ -5,9 +5,9 @@
 
 The bank holds the features of the training images as in a test, without augmentation, or
 comes from a file of `python -m deepncm_tf.features`. The accuracy is also that of the
-classifier adapted to it: with the means of all its features, for example. Sub-centroids are also tried with the
-nearest training images in their place (anchored). Writes evaluation.json into the run's
-folder.
+classifier adapted to it: with the means of all its features, for example. Sub-centroids are
+also tried with the nearest training images in their place (anchored). Writes
+evaluation.json into the run's folder.
 """
 
 from deepncm_tf.utils import signals
@@ -119,9 +119,10 @@ def evaluate(
     Returns:
         Dictionary: `split`, `knn` and `bank`, what was evaluated and how; `accuracy` of the
         classifier itself, and, where its state follows from features, `adapted_accuracy`,
-        with the state of all images of the bank instead; for sub-centroids `anchored_accuracy`, after `DeepNCM.anchor` on
-        the images of the bank; for each number of neighbours and temperature `knn_k_t` and
-        `knn_top5_k_t`; the metrics of `retrieval.retrieval_metrics` among the queries.
+        with the state of all images of the bank instead; for sub-centroids
+        `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each
+        number of neighbours and temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
+        `retrieval.retrieval_metrics` among the queries.
     """
     import numpy as np
 

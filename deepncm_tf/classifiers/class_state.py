@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.precision import sum_dtype
 
 BLOCK = 1024  # rows that float32 adds up one by one
@@ -27,7 +28,7 @@ class ClassState(keras.layers.Layer):
         if self.adapts_from is None:
             name = type(self).__name__
             raise ValueError(
-                "`adapt` needs a classifier whose state follows from the samples' features. "
+                "`adapt` needs a classifier whose state follows from features. "
                 f"{name} has weights that only gradients find: use `fit`. Received: "
                 f"classifier={self!r}"
             )
@@ -83,6 +84,30 @@ class ClassState(keras.layers.Layer):
             reset: Bool.
         """
         raise NotImplementedError
+
+    def regrouped_arguments(self, groups):
+        """Arguments of the constructor, beside `num_classes`, that follow from classes.
+
+        Args:
+            groups: As in `take_classes`.
+
+        Returns:
+            Dictionary.
+        """
+        return {}
+
+    def take_classes(self, other, groups):
+        """Takes the state of another classifier of this kind, whose classes were others.
+
+        Args:
+            other: `Classifier` of the same class and arguments.
+            groups: List of tuples of ints: for each class those of `other` that it is, one
+                or several, or none for a new class.
+        """
+        if self.adapts_from == "statistics":
+            self.write_statistics(
+                [statistics.regroup(sums, groups) for sums in other.read_statistics()]
+            )
 
     def is_exact(self):
         """Whether the state is to the bit that of its samples on the grid, a bool."""

@@ -6,7 +6,7 @@ from keras import ops
 
 from deepncm_tf.classifiers.moment_classifier import MomentClassifier, finite_logits
 from deepncm_tf.numerics.solving import add_ridge, least_ridge, solve_positive
-from deepncm_tf.numerics.statistics import GRID_BITS
+from deepncm_tf.numerics.statistics import GRID_BITS, to_grid
 from deepncm_tf.utils.arguments import check_choice, check_number
 
 
@@ -109,6 +109,22 @@ class LinearDiscriminant(MomentClassifier):
         return self._linear(
             sums, center, offsets, solve_positive(covariance, ops.transpose(offsets))
         )
+
+    def take_classes(self, other, groups):
+        """As in the base; classes that are gone leave what varied within them behind.
+
+        Their means cannot be taken from G later: it is done now, on the grid.
+        """
+        super().take_classes(other, groups)
+        (before,), (after,) = other.read_statistics(), self.read_statistics()
+        kept = {label for group in groups for label in group}
+        gone = [c for c in range(other.num_classes) if c not in kept]
+        if gone:
+            totals = ops.take(before.totals, gone, axis=0)
+            counts = ops.take(before.counts, gone, axis=0)
+            means = ops.divide_no_nan(totals, counts[:, None])
+            between = to_grid(ops.matmul(ops.transpose(totals), means), 2 * self.grid_bits)
+            self.write_statistics([after._replace(moment=after.moment - between)])
 
     def _covariance(self, sums):
         """Sigma_s, `(d, d)`; I where there is nothing that varies."""

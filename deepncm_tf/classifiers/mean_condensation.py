@@ -78,5 +78,9 @@ class MeanCondensation(OnlineMean):
         yield self.count, ops.where(condense, ops.ones_like(count), count)
         yield self.steps, steps
 
+    def take_classes(self, other, groups):
+        super().take_classes(other, groups)
+        self.steps.assign(ops.copy(other.steps))
+
     def get_config(self):
         return {**super().get_config(), "condensation_steps": self.condensation_steps}

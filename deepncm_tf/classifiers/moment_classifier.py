@@ -124,6 +124,10 @@ class MomentClassifier(Classifier):
             stored.assign(sums)
         self.solved.assign(NEVER)
 
+    def take_classes(self, other, groups):
+        super().take_classes(other, groups)
+        self.updates.assign(ops.copy(other.updates))
+
     def is_exact(self):
         return all(
             statistics.is_exact(sums, self.lifted_grid_bits)

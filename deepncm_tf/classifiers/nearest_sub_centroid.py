@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
-from deepncm_tf.numerics import centroids
+from deepncm_tf.numerics import centroids, statistics
 from deepncm_tf.numerics.clustering import inverse_root, unit
 from deepncm_tf.numerics.layer_norm import add_norm, layer_norm
 from deepncm_tf.numerics.precision import sum_dtype
@@ -140,6 +140,34 @@ class NearestSubCentroid(Classifier):
         self.sub_centroids.assign(
             ops.where(has_exemplar, anchored, ops.copy(self.sub_centroids))
         )
+
+    def regrouped_arguments(self, groups):
+        sizes = self._sizes_list()
+        most = max(sizes)  # of a new class
+        sizes = [sum(sizes[c] for c in group) or most for group in groups]
+        return {"num_sub_centroids": sizes[0] if len(set(sizes)) == 1 else sizes}
+
+    def take_classes(self, other, groups):
+        """A class of several has the sub-centroids of all of them."""
+        old, sizes = ops.convert_to_numpy(other.sub_centroids), other._sizes_list()
+        new = ops.convert_to_numpy(self.sub_centroids).copy()
+        for c, group in enumerate(groups):
+            own = [row for label in group for row in old[label, : sizes[label]]]
+            for k, row in enumerate(own):
+                new[c, k] = row
+        self.sub_centroids.assign(new)
+        self.count.assign(statistics.sum_groups(other.count, groups))
+        self.updates.assign(ops.copy(other.updates))
+        for name in ("feature_scale", "feature_offset"):
+            if hasattr(other, name):
+                getattr(self, name).assign(ops.copy(getattr(other, name)))
+        for name in ("logit_scale", "logit_offset"):
+            if hasattr(other, name):
+                means = statistics.sum_groups(getattr(other, name), groups)
+                means = means / [float(max(len(group), 1)) for group in groups]
+                is_new = ops.convert_to_tensor([not group for group in groups])
+                start = ops.copy(getattr(self, name))
+                getattr(self, name).assign(ops.where(is_new, start, means))
 
     def seen(self):
         return ops.copy(self.count) > 0

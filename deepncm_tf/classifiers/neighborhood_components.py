@@ -210,6 +210,13 @@ class NeighborhoodComponents(Classifier):
         arrays = map(ops.convert_to_numpy, (index, labels, self.unit_features(features)))
         self._bank.fill(*arrays, reset)
 
+    def take_classes(self, other, groups):
+        numbers = {label: c for c, group in enumerate(groups) for label in group}
+        labels = ops.convert_to_numpy(other.bank_labels).tolist()
+        self._bank.assign(ops.convert_to_numpy(other._bank.whole()))
+        self.bank_labels.assign([numbers.get(label, UNKNOWN) for label in labels])
+        self.updates.assign(ops.copy(other.updates))
+
     def loss_weights(self, labels, rank, index=None):
         labels, _ = class_numbers(labels, self.num_classes, rank)
         others = ops.take(self._bank.counts(), labels, axis=0)

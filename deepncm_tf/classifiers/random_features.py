@@ -138,6 +138,10 @@ class RandomFeatures(MomentClassifier):
         )
         return [kept, held_out]
 
+    def take_classes(self, other, groups):
+        super().take_classes(other, groups)
+        self.projection.assign(ops.copy(other.projection))
+
     def call(self, features, training=False):
         features = ops.cast(features, self.state_dtype)
         projected = ops.relu(ops.matmul(features, self.projection))

@@ -211,6 +211,16 @@ class SubCentroids(NearestSubCentroid):
         self.sub_centroids.assign(new)
         self.count.assign(count)
 
+    def regrouped_arguments(self, groups):
+        of_class = -(-self.memory_size // self.num_classes)
+        memory = {"memory_size": of_class * len(groups)}
+        return {**super().regrouped_arguments(groups), **memory}
+
+    def take_classes(self, other, groups):
+        super().take_classes(other, groups)
+        if self._memory is not None:
+            self._memory.take_classes(other._memory, groups)
+
     def _update_metrics(self, samples):
         units = self.unit_features(samples.features)
         weights = ops.cast(samples.takes_part, units.dtype)

@@ -49,6 +49,20 @@ class AdaptableModel(ClassifierModel):
         """
         from deepncm_tf.models import adapting
 
+        self._check_samples(x, y)
+        adapting.adapt(
+            self,
+            x,
+            y,
+            sample_weight,
+            reset,
+            batch_size=batch_size,
+            verbose=verbose,
+            steps=steps,
+        )
+        self.begin_fit()
+
+    def _check_samples(self, x, y):
         exact_model.refuse_other_backends()
         exact_model.refuse_empty(x)
         labels.refuse_names(y, "y")
@@ -57,10 +71,119 @@ class AdaptableModel(ClassifierModel):
             self.build_for(x)
         if not self.built:
             raise ValueError(
-                "Call the model on a batch of images, or `fit` it, before `adapt`."
+                "Call the model on a batch of images, or `fit` it, before its classifier "
+                "can learn from a dataset."
             )
-        adapting.adapt(self, x, y, sample_weight, reset, batch_size, verbose, steps)
-        self.begin_fit()
+
+    def add_classes(self, number, names=None):
+        """A model with more classes, which have no sample yet.
+
+        As for all changes of classes: the new model shares the backbone, is not compiled,
+        and has a classifier of its own, with the state of the classes that stay to the bit;
+        this model stays as it is. An embedding is copied.
+
+        Args:
+            number: Int >= 1, number of new classes. They come last.
+            names: Sequence of strings, their names, or None.
+
+        Returns:
+            `DeepNCM`.
+
+        Raises:
+            ValueError: If the classifier has no state for each class of its own.
+        """
+        from deepncm_tf.models import class_changes
+
+        return class_changes.add_classes(self, number, names)
+
+    def remove_classes(self, labels):
+        """A model without some classes.
+
+        `LinearDiscriminant` keeps how they varied, and `RandomFeatures` their samples as
+        those of no class: `forget` the samples first where nothing is to stay.
+
+        Args:
+            labels: Sequence of ints or of names, the classes that go.
+
+        Returns:
+            `DeepNCM`, as `add_classes`; later classes have smaller numbers.
+
+        Raises:
+            ValueError: As `add_classes`, or if there is no such class, or none would stay.
+        """
+        from deepncm_tf.models import class_changes
+
+        return class_changes.remove_classes(self, labels)
+
+    def merge_classes(self, groups):
+        """A model where several classes are one.
+
+        With class statistics it is as if samples had been labelled so from the start.
+        Sub-centroids of the classes become those of the one.
+
+        Args:
+            groups: Dictionary from a new name to a sequence of the numbers or names of the
+                classes, of which the first number is that of the new class.
+
+        Returns:
+            `DeepNCM`, as `add_classes`, with `class_names`; later classes have smaller
+            numbers.
+
+        Raises:
+            ValueError: As `add_classes`, or if there is no such class.
+        """
+        from deepncm_tf.models import class_changes
+
+        return class_changes.merge_classes(self, groups)
+
+    def forget(self, x, y=None, sample_weight=None, **options):
+        """A model that has never seen some of its samples, to the bit.
+
+        The bit is that of the statistics: the backbone must give the same features again,
+        which batches of the same size make sure of.
+
+        Args:
+            x, y, sample_weight: Samples, as they were for `adapt`.
+            **options: `batch_size`, `verbose` and `steps` of `adapt`.
+
+        Returns:
+            `DeepNCM`, as `add_classes`.
+
+        Raises:
+            ValueError: If the state cannot be taken apart (that of `OnlineMean` after
+                `adapt`, `LinearDiscriminant` and `RandomFeatures` can), or the samples were
+                not in it.
+        """
+        from deepncm_tf.models import class_changes
+
+        self._check_samples(x, y)
+        return class_changes.forget(self, x, y, sample_weight, **options)
+
+    def merge_statistics(self, other):
+        """A model of the samples of two, to the bit as one that has seen all of them.
+
+        Args:
+            other: `DeepNCM` with the same backbone, classes and kind of classifier.
+
+        Returns:
+            `DeepNCM`, as `add_classes`.
+
+        Raises:
+            ValueError: If something else than the samples differs, or a state cannot be
+                added to.
+        """
+        from deepncm_tf.models import class_changes
+
+        return class_changes.merge_statistics(self, other)
+
+    def with_classifier(self, classifier, class_names=None):
+        """A model with the same backbone and embedding and another classifier.
+
+        Args:
+            classifier: `Classifier`.
+            class_names: As in `DeepNCM`.
+        """
+        raise NotImplementedError
 
     @property
     def features_shape(self):

@@ -96,25 +96,45 @@ class Pass(keras.Model):
         }
 
 
-def adapt(model, x, y, sample_weight, reset, batch_size, verbose, steps):
-    """See `DeepNCM.adapt`."""
+def adapt(model, x, y, sample_weight, reset, **options):
+    """See `DeepNCM.adapt`; `options` are those of `evaluate`."""
     classifier = model.classifier
     classifier.check_adapts()
+    if classifier.adapts_from == "features":
+        _adapt_features(model, x, y, sample_weight, reset, **options)
+        return
+    folds = statistics_of(model, x, y, sample_weight, **options)
+    for sums in folds:
+        if sums.moment is None:  # with second moments `refresh` says it
+            statistics.warn_where_rounded(sums, stacklevel=4)
+    with model.distribute_strategy.scope():
+        if not reset:
+            folds = list(map(statistics.add, classifier.read_statistics(), folds))
+        classifier.write_statistics(folds)
+        classifier.refresh()
+
+
+def statistics_of(model, x, y=None, sample_weight=None, **options):
+    """Class statistics of samples.
+
+    Args:
+        model: `DeepNCM` whose classifier has them.
+        x, y, sample_weight: As for `DeepNCM.adapt`.
+        **options: Those of `keras.Model.evaluate`.
+
+    Returns:
+        List of `statistics.Sums`.
+    """
     with model.distribute_strategy.scope():
         data_pass = Pass(model)
-        options = {"batch_size": batch_size, "verbose": verbose, "steps": steps}
-        if classifier.adapts_from == "statistics":
-            data_pass.evaluate(x, y, sample_weight=sample_weight, **options)
-            data_pass.guard.look()
-            folds = [stored.read() for stored in data_pass.statistics]
-            for sums in folds:
-                if sums.moment is None:  # with second moments `refresh` says it
-                    statistics.warn_where_rounded(sums, stacklevel=4)
-            if not reset:
-                folds = map(statistics.add, classifier.read_statistics(), folds)
-            classifier.write_statistics(list(folds))
-            classifier.refresh()
-            return
+        data_pass.evaluate(x, y, sample_weight=sample_weight, **options)
+        data_pass.guard.look()
+        return [stored.read() for stored in data_pass.statistics]
+
+
+def _adapt_features(model, x, y, sample_weight, reset, **options):
+    with model.distribute_strategy.scope():
+        data_pass = Pass(model)
         if y is not None:
             arrays = zip(ARRAYS, (x, y, sample_weight), strict=True)
             x = {name: array for name, array in arrays if array is not None}
@@ -122,4 +142,4 @@ def adapt(model, x, y, sample_weight, reset, batch_size, verbose, steps):
         data_pass.guard.look()
         takes_part = found.pop("takes_part")
         arrays = {name: array[takes_part] for name, array in found.items()}
-        classifier.adapt_features(**arrays, reset=reset)
+        model.classifier.adapt_features(**arrays, reset=reset)

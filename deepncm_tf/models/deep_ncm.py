@@ -9,6 +9,7 @@ import official_resnet  # noqa: F401  registers the backbone's layers for `load_
 from deepncm_tf import classifiers
 from deepncm_tf.models import padding
 from deepncm_tf.models.adaptable_model import AdaptableModel
+from deepncm_tf.models.class_names import as_names
 from deepncm_tf.models.embedding import (
     FeatureModel,
     check_shape,
@@ -48,6 +49,8 @@ class DeepNCM(AdaptableModel):
             for batches that memory does not hold at once. Gradients are summed, then
             applied once, and the classifier's state moves once: a step is that of the
             whole batch, but for batch normalization, which sees the parts.
+        class_names: Sequence of strings, a name for each class, or None. They are saved
+            with the model.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
@@ -81,6 +84,7 @@ class DeepNCM(AdaptableModel):
         gradient_clip=None,
         l2=0.0,
         accumulate_steps=1,
+        class_names=None,
         **kwargs,
     ):
         super().__init__(gradient_clip, l2, accumulate_steps, **kwargs)
@@ -104,6 +108,7 @@ class DeepNCM(AdaptableModel):
             self.embedding = keras.layers.Dense(
                 self.embedding_dim, name="embedding", dtype=self.dtype_policy
             )
+        self.class_names = as_names(class_names, classifier.num_classes)
         self.track_unseen()
         self.exemplars = None
         self.calibration = None
@@ -147,6 +152,22 @@ class DeepNCM(AdaptableModel):
     @property
     def output_rank(self):
         return len(self._features_shape)
+
+    def with_classifier(self, classifier, class_names=None):
+        model = DeepNCM(
+            self.backbone,
+            classifier,
+            embedding_dim=self.embedding_dim,
+            normalize=self.normalize,
+            gradient_clip=self.gradient_clip,
+            l2=self.l2,
+            accumulate_steps=self.accumulate_steps,
+            class_names=class_names,
+        )
+        model.build(self._image_shape)
+        if self.embedding is not None:
+            model.embedding.set_weights(self.embedding.get_weights())
+        return model
 
     @property
     def features_shape(self):
@@ -278,6 +299,7 @@ class DeepNCM(AdaptableModel):
             "gradient_clip": self.gradient_clip,
             "l2": self.l2,
             "accumulate_steps": self.accumulate_steps,
+            "class_names": self.class_names,
         }
 
     @classmethod

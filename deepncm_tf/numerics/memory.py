@@ -54,6 +54,24 @@ class FeatureMemory:
         # the size matters: the place of the next sample.
         self._written.assign((written + numbers) % (2 * self.size))
 
+    def take_classes(self, other, groups):
+        """Takes the rings of another memory of the same size.
+
+        Args:
+            other: `FeatureMemory`.
+            groups: List of tuples of ints: for each class those of `other` that it is. Only
+                what is one class as before keeps its ring; others begin anew.
+        """
+        kept = [(c, group[0]) for c, group in enumerate(groups) if len(group) == 1]
+        for variable in ("_features", "_flags", "_written"):
+            old = ops.convert_to_numpy(getattr(other, variable))
+            new = ops.convert_to_numpy(getattr(self, variable)).copy()
+            rows = 1 if variable == "_written" else self.size
+            for c, before in kept:
+                own = slice(before * rows, (before + 1) * rows)
+                new[c * rows : (c + 1) * rows] = old[own]
+            getattr(self, variable).assign(new)
+
     def read(self, dtype):
         """What is kept.
 

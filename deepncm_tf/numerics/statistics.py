@@ -132,6 +132,28 @@ def subtract(whole, part):
     )
 
 
+def regroup(sums, groups):
+    """The statistics with other classes; samples of classes in no group stay in G.
+
+    Args:
+        sums: `Sums`.
+        groups: List of tuples of ints: for each new class those that it is made of.
+    """
+    kept = {label for group in groups for label in group}
+    gone = tuple(c for c in range(sums.counts.shape[0]) if c not in kept)
+    return sums._replace(
+        counts=sum_groups(sums.counts, groups),
+        totals=sum_groups(sums.totals, groups),
+        removed=sums.removed + sum_groups(sums.counts, [gone])[0],
+    )
+
+
+def sum_groups(values, groups):
+    """Sums of some rows of values, a group in each row; a single one stays as it is."""
+    rows = ops.convert_to_numpy(values)
+    return ops.stack([ops.convert_to_tensor(rows[list(g)].sum(axis=0)) for g in groups])
+
+
 def bits_needed(sums, grid_bits=GRID_BITS):
     """Bits that the largest of the sums could have needed on the way here, a float.
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models whose classes come and go: the same backbone with another classifier."""
+
+import contextlib
+
+import numpy as np
+
+from deepncm_tf.classifiers import class_changes
+from deepncm_tf.models.class_names import names_of, to_number
+from deepncm_tf.utils.arguments import as_positive_integer
+
+
+def add_classes(model, number, names=None):
+    """See `DeepNCM.add_classes`."""
+    number = as_positive_integer("number", number)
+    if isinstance(names, str) or (names is not None and len(names) != number):
+        raise ValueError(
+            f"`names` must be {number} strings, one for each new class. Received: "
+            f"names={names!r}"
+        )
+    before = model.num_classes
+    all_names = None
+    if names is not None or model.class_names is not None:
+        new = names or [str(c) for c in range(before, before + number)]
+        all_names = [*names_of(model), *new]
+    groups = [*((c,) for c in range(before)), *[()] * number]
+    return regroup(model, groups, all_names)
+
+
+def remove_classes(model, labels):
+    """See `DeepNCM.remove_classes`."""
+    labels = [labels] if isinstance(labels, str) or not np.iterable(labels) else labels
+    gone = {to_number(model, label) for label in labels}
+    kept = [c for c in range(model.num_classes) if c not in gone]
+    if not kept:
+        raise ValueError(
+            "`remove_classes` must leave at least one class. Received: all "
+            f"{model.num_classes} of them"
+        )
+    names = model.class_names and [model.class_names[c] for c in kept]
+    return regroup(model, [(c,) for c in kept], names)
+
+
+def merge_classes(model, groups):
+    """See `DeepNCM.merge_classes`."""
+    numbers = {
+        name: tuple(to_number(model, label) for label in labels)
+        for name, labels in groups.items()
+    }
+    members = [c for group in numbers.values() for c in group]
+    if len(set(members)) < len(members) or not all(numbers.values()):
+        raise ValueError(
+            "`groups` must be a dictionary from a name to the classes that it is to be, "
+            f"at least one, each of them once. Received: groups={groups}"
+        )
+    of_first = {min(group): (name, group) for name, group in numbers.items()}
+    gone = set(members) - set(of_first)
+    names = names_of(model)
+    merged = [
+        of_first.get(c, (names[c], (c,))) for c in range(model.num_classes) if c not in gone
+    ]
+    return regroup(model, [group for _, group in merged], [name for name, _ in merged])
+
+
+def forget(model, x, y, sample_weight=None, **options):
+    """See `DeepNCM.forget`."""
+    from deepncm_tf.models import adapting
+
+    folds = None
+    if model.classifier.unlearns:
+        folds = adapting.statistics_of(model, x, y, sample_weight, **options)
+    with _scope(model):
+        classifier = class_changes.forget(model.classifier, folds)
+        return model.with_classifier(classifier, model.class_names)
+
+
+def merge_statistics(model, other):
+    """See `DeepNCM.merge_statistics`."""
+    if model.class_names != other.class_names:
+        raise ValueError(
+            "`other` must have the same classes. Received: class_names="
+            f"{other.class_names}, and here {model.class_names}"
+        )
+    for part in ("backbone", "embedding"):
+        layers = [getattr(m, part) for m in (model, other)]
+        weights = [layer.get_weights() if layer else [] for layer in layers]
+        is_same = len(weights[0]) == len(weights[1])
+        if not is_same or not all(map(np.array_equal, *weights)):
+            raise ValueError(
+                f"`other` must have the same {part}: its statistics are of other features. "
+                "Received: one with other weights"
+            )
+    with _scope(model):
+        classifier = class_changes.merge_statistics(model.classifier, other.classifier)
+        return model.with_classifier(classifier, model.class_names)
+
+
+def regroup(model, groups, names):
+    """A model with other classes; see `classifiers.class_changes.regroup`."""
+    with _scope(model):
+        classifier = class_changes.regroup(model.classifier, groups)
+        return model.with_classifier(classifier, names)
+
+
+def _scope(model):
+    """That of the model's strategy; other backends than TensorFlow have none."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of classes, by which users may call them."""
+
+
+def as_names(names, num_classes):
+    """Names as a list of strings, or None; a `ValueError` where they are none.
+
+    Args:
+        names: Sequence of C different strings, or None.
+        num_classes: Int, number of classes C.
+    """
+    if names is None:
+        return None
+    names = [names] if isinstance(names, str) else list(names)
+    are_strings = all(isinstance(name, str) for name in names)
+    if not are_strings or len(names) != num_classes or len(set(names)) < len(names):
+        raise ValueError(
+            f"`class_names` must be {num_classes} different strings, one for each class. "
+            f"Received: class_names={names}"
+        )
+    return names
+
+
+def names_of(model):
+    """The names of a model's classes; their numbers as strings where they have none."""
+    return model.class_names or [str(c) for c in range(model.num_classes)]
+
+
+def to_number(model, label):
+    """The number of a class.
+
+    Args:
+        model: `DeepNCM`.
+        label: Int, or string, its name.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    names = names_of(model)
+    if isinstance(label, str) and label in names:
+        return names.index(label)
+    is_integer = hasattr(label, "__index__") and not isinstance(label, bool)
+    if is_integer and 0 <= int(label) < model.num_classes:
+        return int(label)
+    raise ValueError(
+        f"Classes must be numbers from 0 to {model.num_classes - 1}, or names in "
+        f"`class_names`. Received: {label!r}"
+    )
