@@ -15,14 +15,14 @@ from unittest import mock
 import keras
 import numpy as np
 
-from official_resnet import cifar_resnet, resnet
+from official_resnet import cifar_resnet, normalization
 
 BATCH_SIZE = 128
 STEPS = 5
 
 
-def make_model(depth, normalization):
-    with mock.patch.object(resnet, "BatchNormalization", normalization):
+def make_model(depth, layer):
+    with mock.patch.object(normalization, "BatchNormalization", layer):
         backbone = cifar_resnet(depth)
     model = keras.Sequential([backbone, keras.layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -48,7 +48,7 @@ def main():
     labels = rng.integers(10, size=BATCH_SIZE)
     models = {
         "keras": make_model(arguments.resnet_size, keras.layers.BatchNormalization),
-        "fused": make_model(arguments.resnet_size, resnet.BatchNormalization),
+        "fused": make_model(arguments.resnet_size, normalization.BatchNormalization),
     }
     times = {name: [] for name in models}
     for round_number in range(arguments.rounds + 1):

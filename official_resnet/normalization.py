@@ -77,6 +77,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return ops.where(count > 0, moved, moving)
 
 
+def batch_normalization(momentum, epsilon, name=None):
+    """A `BatchNormalization`, synchronized where it is made under several replicas."""
+    several = keras.backend.backend() == "tensorflow" and _num_replicas() > 1
+    return BatchNormalization(
+        momentum=momentum, epsilon=epsilon, synchronized=several, name=name
+    )
+
+
 def _num_replicas():
     import tensorflow as tf
 

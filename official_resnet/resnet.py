@@ -5,7 +5,7 @@ import keras
 from keras import layers
 
 from official_resnet import recipe
-from official_resnet.normalization import BatchNormalization, _num_replicas
+from official_resnet.normalization import batch_normalization
 
 # Stages: (filters, stride of the first block).
 STAGES = ((16, 1), (32, 2), (64, 2))
@@ -54,17 +54,8 @@ def cifar_resnet(
         - [He et al., 2016](https://arxiv.org/abs/1603.05027) (version 2)
     """
     stages = stages_of(depth)
-    if version not in VERSIONS:
-        raise ValueError(f"`version` must be 1 or 2. Received: version={version}")
-
-    def normalize(x, relu=True):
-        x = BatchNormalization(
-            momentum=bn_momentum,
-            epsilon=recipe.BATCH_NORM_EPSILON,
-            synchronized=keras.backend.backend() == "tensorflow" and _num_replicas() > 1,
-        )(x)
-        return layers.ReLU()(x) if relu else x
-
+    check_version(version)
+    normalize = normalizer(bn_momentum)
     image = keras.Input(input_shape, name="image")
     x = convolution(image, filters=stages[0][0], kernel_size=3)
     if depth in WIDE_BLOCKS and version == 1:
@@ -79,6 +70,22 @@ def cifar_resnet(
         x = normalize(x)
     features = layers.GlobalAveragePooling2D(name="features")(x)
     return keras.Model(image, features, name=name or f"resnet{depth}_v{version}")
+
+
+def check_version(version):
+    """Raises a ValueError unless there is such a version."""
+    if version not in VERSIONS:
+        raise ValueError(f"`version` must be 1 or 2. Received: version={version}")
+
+
+def normalizer(bn_momentum):
+    """The function `normalize(x, relu=True)` of a network, from maps to normalized maps."""
+
+    def normalize(x, relu=True):
+        x = batch_normalization(bn_momentum, recipe.BATCH_NORM_EPSILON)(x)
+        return layers.ReLU()(x) if relu else x
+
+    return normalize
 
 
 def stages_of(depth):

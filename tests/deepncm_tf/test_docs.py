@@ -21,7 +21,7 @@ from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering
 from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import training
-from official_resnet import BatchNormalization, cifar_resnet, recipe
+from official_resnet import BatchNormalization, cifar_resnet, imagenet_resnet, recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -39,6 +39,7 @@ DOCUMENTED = [
     evaluation.nearest,
     explanation.explain,
     explanation.find_exemplars,
+    imagenet_resnet,
     page.Exemplar,
     page.explanations_page,
     page.gallery_page,
