@@ -18,6 +18,7 @@ ROOMS = {
     "evaluation": "utils numerics",
     "models": "utils distribution numerics classifiers evaluation",
     "data": "utils distribution",
+    "backbones": "utils",
     "flags": "utils data",
     "pages": "utils",
     "runs": "utils distribution numerics classifiers models data flags",
