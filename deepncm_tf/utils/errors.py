@@ -14,3 +14,17 @@ class UserError(RuntimeError):
 
 class RunError(UserError):
     """The folder cannot be used for this run."""
+
+
+class MissingExtraError(UserError):
+    """A package of an extra is not installed.
+
+    Args:
+        extra: String, the extra in setup.cfg.
+        what: String, what needs it.
+    """
+
+    def __init__(self, extra, what):
+        super().__init__(
+            f"{what} needs the extra {extra!r}: python -m pip install 'deepncm_tf[{extra}]'"
+        )

@@ -12,6 +12,7 @@ import shlex
 import pytest
 
 from deepncm_tf import DeepNCM, classifiers, evaluation, flags
+from deepncm_tf.backbones import efficientnet_lite, torch_file
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.data import augmentation, datasets, pipeline
 from deepncm_tf.distribution import strategies
@@ -35,6 +36,8 @@ DOCUMENTED = [
     clustering.kmeans,
     clustering.sinkhorn,
     datasets.load,
+    efficientnet_lite.efficientnet_lite0,
+    efficientnet_lite.load_torch_weights,
     evaluation.knn_predict,
     evaluation.nearest,
     explanation.explain,
@@ -52,6 +55,7 @@ DOCUMENTED = [
     pipeline.standardize,
     pipeline.training_dataset,
     strategies.get_strategy,
+    torch_file.read,
     training.run,
     metrics.DeadSubCentroids,
     metrics.Occupancy,
