@@ -14,8 +14,9 @@ import wrapt
 from deepncm_tf.utils import environment
 
 __version__ = "0.1.0"
-__all__ = ["DeepNCM", "datasets", "explanation", "pipeline"]
+__all__ = ["DeepNCM", "backbones", "datasets", "explanation", "pipeline"]
 MODULES = {
+    "backbones": "deepncm_tf.backbones",
     "datasets": "deepncm_tf.data.datasets",
     "explanation": "deepncm_tf.evaluation.explanation",
     "pipeline": "deepncm_tf.data.pipeline",
@@ -29,6 +30,7 @@ def _register(keras):
     """Imports the classes that saved models are made of, once there is Keras."""
     # A module of this package that is the first to import Keras is not yet whole itself.
     with contextlib.suppress(ImportError):
+        import deepncm_tf.backbones.scaling
         import deepncm_tf.models.deep_ncm  # noqa: F401
 
 

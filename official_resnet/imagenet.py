@@ -17,6 +17,8 @@ from official_resnet.resnet import (
 # Blocks in the four stages.
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 DEPTHS = WIDE_BLOCKS | BOTTLENECKS
+# The mean colour of ImageNet, which the official recipe takes off images of values 0..255.
+CHANNEL_MEANS = (123.68, 116.78, 103.94)
 EXPANSION = 4  # channels of a bottleneck's output to those within
 
 

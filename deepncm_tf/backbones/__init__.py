@@ -4,3 +4,7 @@
 What the flags need of a backbone, its name and what it takes, needs neither Keras nor
 TensorFlow.
 """
+
+from deepncm_tf.backbones.registry import Backbone, find, get
+
+__all__ = ["Backbone", "find", "get"]

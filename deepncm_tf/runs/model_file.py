@@ -13,6 +13,7 @@ import keras
 from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import array_files
 from deepncm_tf.models.deep_ncm import DeepNCM
+from deepncm_tf.utils.errors import one_line
 
 WEIGHTS = "model.weights.h5"
 
@@ -36,7 +37,7 @@ def load(folder, config):
         _check_archive(path, config)
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises what its many layers raise
-        reason = array_files.one_line(error)
+        reason = one_line(error)
         raise runs.RunError(f"{path} cannot be read: {reason}") from error
 
 

@@ -22,9 +22,16 @@ class MissingExtraError(UserError):
     Args:
         extra: String, the extra in setup.cfg.
         what: String, what needs it.
+        error: The error of importing it.
     """
 
-    def __init__(self, extra, what):
+    def __init__(self, extra, what, error):
         super().__init__(
-            f"{what} needs the extra {extra!r}: python -m pip install 'deepncm_tf[{extra}]'"
+            f"{what} needs the extra {extra!r}: python -m pip install "
+            f"'deepncm_tf[{extra}]' ({one_line(error)})"
         )
+
+
+def one_line(error):
+    """An error as a line: its type, and what it says."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -11,8 +11,8 @@ import shlex
 
 import pytest
 
-from deepncm_tf import DeepNCM, classifiers, evaluation, flags
-from deepncm_tf.backbones import efficientnet_lite, torch_file
+from deepncm_tf import DeepNCM, backbones, classifiers, evaluation, flags
+from deepncm_tf.backbones import efficientnet_lite, registry, torch_file
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.data import augmentation, datasets, pipeline
 from deepncm_tf.distribution import strategies
@@ -31,6 +31,7 @@ DOCUMENTED = [
     BatchNormalization,
     DeepNCM,
     LogitCrossEntropy,
+    backbones.get,
     cifar_resnet,
     classifiers.get,
     clustering.kmeans,
@@ -64,6 +65,7 @@ DOCUMENTED = [
     recipe.optimizer,
 ]
 WITH_EXAMPLES = [
+    registry,
     classifiers,
     neighbors,
     metrics,

@@ -19,11 +19,11 @@ ROOMS = {
     "models": "utils distribution numerics classifiers evaluation",
     "data": "utils distribution",
     "backbones": "utils",
-    "flags": "utils data",
+    "flags": "utils data backbones",
     "pages": "utils",
-    "runs": "utils distribution numerics classifiers models data flags",
+    "runs": "utils distribution numerics classifiers models data backbones flags",
     "doors": "utils data flags models evaluation pages runs",
-    "package": "utils models",
+    "package": "utils models backbones",
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
