@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files of the usual formats, as arrays of the pixels that are seen."""
 
+import os
 import pathlib
+import stat
 import warnings
 
 import numpy as np
@@ -39,7 +41,7 @@ def find(paths):
     return files
 
 
-def read(path, size):
+def read(path, size, middle=False):
     """An image file as it is seen: turned as EXIF says, on white where transparent.
 
     Of a file with several pictures the first is read.
@@ -47,6 +49,8 @@ def read(path, size):
     Args:
         path: The file's path.
         size: `(height, width)` to resize to, bilinearly with antialiasing.
+        middle: Bool, whether to cut what is too long of it in either direction, in place
+            of changing its proportions.
 
     Returns:
         `(height, width, 3)` uint8 array, RGB.
@@ -55,20 +59,35 @@ def read(path, size):
         ValueError: If it is damaged, of another format, or larger than
             `PIL.Image.MAX_IMAGE_PIXELS`.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is odd and can be read
+        return decode(path, size, middle)
+
+
+def decode(path, size, middle=False):
+    """As `read`, for threads: they share Python's filters of warnings, which stay."""
+    resize = ImageOps.fit if middle else Image.Image.resize
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is odd and can be read
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=list(FORMATS)) as image:
-                image.load()
-                image = _on_white(ImageOps.exif_transpose(image))
-        return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("no regular file")  # a pipe would be waited for
+        with Image.open(path, formats=list(FORMATS)) as image:
+            _check_pixels(image)
+            image.load()
+            image = _on_white(ImageOps.exif_transpose(image))
+        return np.asarray(resize(image, size[::-1], Image.Resampling.BILINEAR))
     except Exception as error:  # Pillow raises what its many decoders raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ValueError(
             f"Image files must be whole {', '.join(FORMATS)} files ({reason}). "
             f"Received: {path}"
         ) from error
+
+
+def _check_pixels(image):
+    """Raises a ValueError where Pillow warns, and raises only for twice as many."""
+    pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise ValueError(f"{pixels} pixels exceeds limit of {most}: a decompression bomb?")
 
 
 def _on_white(image):

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of pictures: a folder for each class, or train/ and test/ with such folders."""
+
+import dataclasses
+import itertools
+import pathlib
+
+import numpy as np
+
+from deepncm_tf.data import image_files, image_sources
+from deepncm_tf.utils.arguments import check_choice
+from deepncm_tf.utils.errors import UserError
+
+SPLITS = ("train", "test")
+TEST_FRACTION = 0.2  # where there is no test/
+SHOWN = 5  # files that a message names
+
+
+class FolderError(UserError, ValueError):
+    """A folder of pictures cannot be used as it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The pictures of a split.
+
+    Args:
+        paths: List of `pathlib.Path`, class by class, by name within a class.
+        labels: int32 `(n,)`, places in the list of class names.
+    """
+
+    paths: list
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.paths)
+
+    def take(self, rows):
+        """The listing of some rows, in their order."""
+        return Listing([self.paths[row] for row in rows], self.labels[rows])
+
+
+def class_names(root):
+    """Names of the classes, in order: those of the folders.
+
+    Args:
+        root: Path of the folder.
+
+    Returns:
+        List of strings.
+
+    Raises:
+        FolderError: If it is no folder with folders of two classes or more.
+    """
+    return list(_class_folders(_splits(_as_folder(root))["train"]))
+
+
+def load(root, image_size, on_bad_image="fail", seed=0):
+    """The pictures of a folder, each read once to see whether it can be.
+
+    Args:
+        root: Path of the folder, as for `scan`.
+        image_size: Int, height and width of the middle square that is taken.
+        on_bad_image: `"fail"`, or `"skip"` to leave out pictures that cannot be read.
+        seed: Int >= 0, of the split of a folder without `train` and `test`; a fifth of
+            each class is for testing.
+
+    Returns:
+        Dictionary of the splits, `"train"` and `"test"`, each a pair `(images, labels)`:
+        an `ImageFiles`, which decodes what is asked of it, and int32 `(n,)`. An image's
+        place is the same each time, as long as the files are.
+
+    Raises:
+        ValueError: If `on_bad_image` is neither.
+        FolderError: What stands in the way, as for `scan`, `split` and `without`.
+    """
+    check_choice("on_bad_image", on_bad_image, ("fail", "skip"))
+    names = class_names(root)
+    listings = {
+        name: without(
+            listing, image_sources.find_bad(listing.paths, image_size), on_bad_image, names
+        )
+        for name, listing in scan(root).items()
+    }
+    if "test" not in listings:
+        listings["train"], listings["test"] = split(listings["train"], TEST_FRACTION, seed)
+    return {
+        name: (image_sources.ImageFiles(listing.paths, image_size), listing.labels)
+        for name, listing in listings.items()
+    }
+
+
+def scan(root):
+    """Lists the pictures of a folder; files are looked for, not opened.
+
+    Args:
+        root: Path of a folder with a folder for each class, or with `train` and `test`
+            that have. Pictures may lie deeper within a class. What begins with a dot, and
+            files whose name has no ending of `image_files.SUFFIXES`, are passed over.
+
+    Returns:
+        Dictionary from `"train"`, and `"test"` where there is one, to a `Listing`.
+
+    Raises:
+        FolderError: If there are fewer than two classes, a class is without pictures or
+            not among those for training, or links lead back.
+    """
+    root = _as_folder(root)
+    names = class_names(root)
+    listings = {}
+    for split, folder in _splits(root).items():
+        paths, labels = [], []
+        for name, class_folder in _class_folders(folder).items():
+            if name not in names:
+                raise FolderError(
+                    f"A folder's test/ must have the classes of its train/. Received: "
+                    f"{class_folder}"
+                )
+            found = sorted(_pictures(class_folder, {_identity(folder)}))
+            if not found:
+                raise FolderError(
+                    f"Each class must have a picture ({', '.join(image_files.SUFFIXES)}). "
+                    f"Received: {class_folder}, which has none"
+                )
+            paths += found
+            labels += [names.index(name)] * len(found)
+        listings[split] = Listing(paths, np.array(labels, "int32"))
+    return listings
+
+
+def split(listing, fraction, seed=0):
+    """Splits off a share of each class; a class of one picture stays whole.
+
+    Which pictures these are depends on the seed and on the class's place and number of
+    pictures alone.
+
+    Args:
+        listing: `Listing`.
+        fraction: Float in (0, 1), share of a class that is split off: at least one picture
+            where there are two.
+        seed: Int >= 0.
+
+    Returns:
+        A pair of `Listing`s: what stays, what is split off.
+
+    Raises:
+        FolderError: If no class has two pictures.
+    """
+    taken = np.zeros(len(listing), bool)
+    for label in np.unique(listing.labels):
+        rows = np.flatnonzero(listing.labels == label)
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        order = np.random.default_rng([seed, int(label)]).permutation(len(rows))
+        taken[rows[order[:count]]] = True
+    if not taken.any():
+        raise FolderError(
+            "A folder without train/ and test/ must have a class of two pictures or more, "
+            f"to test on one of them. Received: {len(listing)} classes of one picture, "
+            f"such as {listing.paths[0].parent}"
+        )
+    return listing.take(np.flatnonzero(~taken)), listing.take(np.flatnonzero(taken))
+
+
+def without(listing, reasons, on_bad_image, names):
+    """A listing without the pictures that cannot be read.
+
+    Args:
+        listing: `Listing`.
+        reasons: Dictionary from the paths of such pictures to what is amiss.
+        on_bad_image: `"skip"`, or `"fail"` to refuse them.
+        names: List of the classes' names.
+
+    Raises:
+        FolderError: If they are refused, or nothing is left of a class.
+    """
+    if not reasons:
+        return listing
+    if on_bad_image == "fail":
+        shown = "; ".join(itertools.islice(reasons.values(), SHOWN))
+        raise FolderError(
+            f"{len(reasons)} of {len(listing)} pictures cannot be read: {shown}"
+            f"{'; ...' if len(reasons) > SHOWN else ''}. Mend or remove them, or give "
+            "--on_bad_image=skip"
+        )
+    rows = [row for row, path in enumerate(listing.paths) if path not in reasons]
+    left = listing.take(rows)
+    empty = np.setdiff1d(listing.labels, left.labels)
+    if len(empty):
+        raise FolderError(
+            f"Each class must have a picture that can be read. Received: "
+            f"{names[empty[0]]!r}, which has none"
+        )
+    return left
+
+
+def _as_folder(root):
+    root = pathlib.Path(root)
+    if not root.is_dir():
+        raise FolderError(
+            f"The images must be in a folder: --dataset=folder:PATH. Received: {root}"
+        )
+    return root
+
+
+def _splits(root):
+    """The folders of the splits; the root itself where it has none."""
+    folders = {split: root / split for split in SPLITS}
+    if all(folder.is_dir() for folder in folders.values()):
+        return folders
+    return {"train": root}
+
+
+def _class_folders(folder):
+    """Folders of the classes by name, in the order of their names."""
+    entries = [path for path in _entries(folder) if path.is_dir()]
+    names = [path.name for path in entries]
+    for name in names:
+        if not name.isprintable():  # a lone surrogate, of a name that is no UTF-8, neither
+            raise FolderError(
+                f"The name of a class must be printable text. Received: {name!r}, in "
+                f"{folder}"
+            )
+    if len(names) < 2:
+        received = f"{len(names)} ({names[0]})" if names else "none"
+        raise FolderError(
+            f"A folder of pictures must have folders of two classes or more. Received: "
+            f"{received} in {folder}"
+        )
+    return dict(zip(names, entries, strict=True))
+
+
+def _pictures(folder, seen):
+    """Paths of the pictures in a folder and in those within, each folder once."""
+    pending = [folder]
+    while pending:
+        folder = pending.pop()
+        identity = _identity(folder)
+        if identity in seen:
+            raise FolderError(
+                "The folders of a class must not lead back to one another by links. "
+                f"Received: {folder}, which is met twice"
+            )
+        seen.add(identity)
+        for path in _entries(folder):
+            if path.is_dir():
+                pending.append(path)
+            elif path.suffix.lower() in image_files.SUFFIXES:
+                yield path
+
+
+def _entries(folder):
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _identity(folder):
+    status = folder.stat()
+    return status.st_dev, status.st_ino
