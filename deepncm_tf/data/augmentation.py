@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from deepncm_tf.data import colour_augmentation
 
-PADDING = 4
+PADDING = 8  # the part of an image's height that it is padded by on each side: 4 of 32
 
 
-def draw_crops(num_samples, seed, epoch, flip):
+def draw_crops(num_samples, seed, epoch, flip, image_size=32):
     """Crops of an epoch, for `crop_and_mirror`.
 
     Args:
@@ -16,31 +16,33 @@ def draw_crops(num_samples, seed, epoch, flip):
         seed: Int.
         epoch: Int or scalar int tensor, counted from 0.
         flip: Bool, whether images may be mirrored.
+        image_size: Int, their height.
 
     Returns:
         `(offsets, flips)`: for each position in the epoch int32 `(n, 2)` and bool `(n,)`.
     """
     seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=3)
     offsets = tf.random.stateless_uniform(
-        (num_samples, 2), seeds[1], maxval=2 * PADDING + 1, dtype=tf.int32
+        (num_samples, 2), seeds[1], maxval=2 * padding(image_size) + 1, dtype=tf.int32
     )
     flips = tf.random.stateless_uniform((num_samples,), seeds[2]) < 0.5
     return offsets, flips if flip else tf.zeros_like(flips)
 
 
 def crop_and_mirror(images, offsets, flips):
-    """Pads each image by 4, crops it at a given place and mirrors it where asked.
+    """Pads each image by an eighth, crops it at a given place and mirrors it where asked.
 
     Args:
         images: `(batch, height, width, channels)`.
-        offsets: int32 `(batch, 2)`, row and column of the crop, 0..8.
+        offsets: int32 `(batch, 2)`, row and column of the crop, 0..8 for a height of 32.
         flips: bool `(batch,)`.
 
     Returns:
         Images of the same shape and dtype.
     """
     height, width = images.shape[1:3]
-    padded = tf.pad(images, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
+    both = [padding(height)] * 2
+    padded = tf.pad(images, [[0, 0], both, both, [0, 0]])
     rows = offsets[:, :1] + tf.range(height)  # (batch, height)
     columns = tf.range(width)
     columns = tf.where(flips[:, None], width - 1 - columns, columns)
@@ -48,6 +50,11 @@ def crop_and_mirror(images, offsets, flips):
     # Two gathers of whole images: no per-image operation, and no float until the end.
     cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
     return tf.gather(cropped, columns, axis=2, batch_dims=1)
+
+
+def padding(image_size):
+    """Pixels on each side of an image of a height."""
+    return max(image_size // PADDING, 1)
 
 
 # What draws tensors with a row for each position of an epoch; what takes images and rows.

@@ -16,7 +16,7 @@ GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 DRAWS = 10  # numbers per image
 
 
-def draw(num_samples, seed, epoch, flip):
+def draw(num_samples, seed, epoch, flip, image_size=None):
     """Numbers in [0, 1) for the augmentation of an epoch.
 
     Args:
@@ -24,6 +24,7 @@ def draw(num_samples, seed, epoch, flip):
         seed: Int.
         epoch: Int or scalar int tensor, counted from 0.
         flip: Bool, whether images may be mirrored.
+        image_size: Of no use here: crops are shares of an image.
 
     Returns:
         A tuple of one tensor, float32 `(n, 10)`.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for training and evaluation, as `tf.data` pipelines over arrays in memory.
+"""Batches for training and evaluation, as `tf.data` pipelines over arrays in memory, or
+over sources of images that are made when they are asked for.
 
 What a training sample looks like, and where it comes in the epoch, is a function of
 (seed, epoch, position) alone: runs can be repeated, resumed at any epoch, and spread over
@@ -9,6 +10,7 @@ replicas, each of which gets its slice of the same global batch.
 import tensorflow as tf
 
 from deepncm_tf.data.augmentation import AUGMENTATIONS
+from deepncm_tf.data.image_sources import ImageSource
 from deepncm_tf.distribution import replicas
 
 
@@ -27,6 +29,22 @@ def standardize(images):
         float32 images of the same shape.
     """
     return tf.image.per_image_standardization(tf.cast(images, tf.float32))
+
+
+def as_pixels(images):
+    """Leaves the values 0..255, for networks that scale them themselves.
+
+    Args:
+        images: `(batch, height, width, channels)`, of any numeric dtype.
+
+    Returns:
+        float32 images of the same shape.
+    """
+    return tf.cast(images, tf.float32)
+
+
+# What becomes of images before the network, by what it takes.
+SCALINGS = {"standardized": standardize, "pixels": as_pixels}
 
 
 def epoch_order(num_samples, seed, epoch):
@@ -54,11 +72,13 @@ def training_dataset(
     initial_batch=0,
     flip=True,
     augmentation="standard",
+    scaling="standardized",
 ):
-    """Shuffled, augmented and standardized batches of all epochs, one after the other.
+    """Shuffled, augmented and scaled batches of all epochs, one after the other.
 
     Args:
-        images: uint8 `(n, height, width, channels)`.
+        images: uint8 `(n, height, width, channels)`, an array or an `ImageSource`, of
+            which no more than some batches are in memory.
         labels: int32 `(n,)`.
         batch_size: Int, size of the global batch.
         epochs: Int, the epoch before which to end.
@@ -68,24 +88,25 @@ def training_dataset(
         flip: Bool, whether images may be mirrored.
         augmentation: `"standard"`, crops of padded images; or `"snca"`, see
             `colour_augmentation.augment`.
+        scaling: `"standardized"`, see `standardize`; or `"pixels"` for values 0..255.
 
     Returns:
         Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
         Give `steps_per_epoch` to `fit`. Under a strategy, call it within its scope.
     """
-    images, labels = tf.constant(images), tf.constant(labels)
+    gather, labels = _gatherer(images), tf.constant(labels)
     num_samples = labels.shape[0]
     draw, augment = AUGMENTATIONS[augmentation]
+    scale = SCALINGS[scaling]
 
     def epoch_dataset(epoch, shares):
         order = epoch_order(num_samples, seed, epoch)
-        draws = draw(num_samples, seed, epoch, flip)
+        draws = draw(num_samples, seed, epoch, flip, images.shape[1])
 
         def batch(rows):
             index = tf.gather(order, rows)
-            image = tf.gather(images, index)
-            image = augment(image, *(tf.gather(drawn, rows) for drawn in draws))
-            return {"image": standardize(image), "index": index}, tf.gather(labels, index)
+            image = augment(gather(index), *(tf.gather(drawn, rows) for drawn in draws))
+            return {"image": scale(image), "index": index}, tf.gather(labels, index)
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
         return _slices(num_samples, batch_size, shares, first).map(
@@ -99,21 +120,22 @@ def training_dataset(
     return _distribute(build)
 
 
-def evaluation_dataset(images, labels, batch_size):
-    """Standardized batches in order, once.
+def evaluation_dataset(images, labels, batch_size, scaling="standardized"):
+    """Scaled batches in order, once.
 
     Args:
-        images, labels, batch_size: As in `training_dataset`.
+        images, labels, batch_size, scaling: As in `training_dataset`.
 
     Returns:
         Dataset of `({"image", "index"}, label)`; the index is -1, as none of the images has
         a row in a bank of training images. Give `steps` to `evaluate` where there
         are replicas: Keras would count the slices of a batch as batches.
     """
-    images, labels = tf.constant(images), tf.constant(labels)
+    gather, labels = _gatherer(images), tf.constant(labels)
+    scale = SCALINGS[scaling]
 
     def batch(rows):
-        image = standardize(tf.gather(images, rows))
+        image = scale(gather(rows))
         return {"image": image, "index": -tf.ones_like(rows)}, tf.gather(labels, rows)
 
     def build(shares):
@@ -122,6 +144,19 @@ def evaluation_dataset(images, labels, batch_size):
         )
 
     return _distribute(build)
+
+
+def _gatherer(images):
+    """Function from int32 rows to their images, in a graph."""
+    if not isinstance(images, ImageSource):
+        images = tf.constant(images)
+        return lambda rows: tf.gather(images, rows)
+
+    def gather(rows):
+        found = tf.numpy_function(images.__getitem__, [rows], tf.uint8, stateful=False)
+        return tf.ensure_shape(found, (None, *images.shape[1:]))
+
+    return gather
 
 
 def _slices(num_samples, batch_size, shares, first=0):

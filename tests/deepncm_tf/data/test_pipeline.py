@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from deepncm_tf.data import augmentation, pipeline
+from deepncm_tf.data.image_sources import ImageFiles, ResizedImages
 from deepncm_tf.distribution import strategies
 
 N, BATCH = 21, 8
@@ -126,3 +130,71 @@ def test_replicas_share_the_same_global_batches(data, n, num_replicas):
 
 def test_steps_per_epoch():
     assert [pipeline.steps_per_epoch(n, 8) for n in (1, 8, 9, 16)] == [1, 1, 2, 2]
+
+
+def test_a_source_gives_what_an_array_gives(data, tmp_path):
+    """The same batches, in the same order, of pictures on the disk and of an array."""
+    images, labels = data
+    paths = [tmp_path / f"{number}.png" for number in range(N)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    source = ImageFiles(paths, 32)
+    for scaling in pipeline.SCALINGS:
+        pairs = zip(
+            batches(pipeline.training_dataset(source, labels, BATCH, 2, scaling=scaling)),
+            batches(pipeline.training_dataset(images, labels, BATCH, 2, scaling=scaling)),
+            strict=True,
+        )
+        for one, other in pairs:
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_array_equal(a, b)
+        pairs = zip(
+            batches(pipeline.evaluation_dataset(source, labels, BATCH, scaling)),
+            batches(pipeline.evaluation_dataset(images, labels, BATCH, scaling)),
+            strict=True,
+        )
+        for one, other in pairs:
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_pixels_are_left_as_they_are(data):
+    images, _ = data
+    found = batches(pipeline.evaluation_dataset(*data, BATCH, scaling="pixels"))
+    np.testing.assert_array_equal(np.concatenate([image for image, *_ in found]), images)
+    assert found[0][0].dtype == "float32"
+
+
+class CountingSource(ResizedImages):
+    """Counts the images that it has made."""
+
+    made = 0
+
+    def read(self, row):
+        self.made += 1
+        return super().read(row)
+
+
+def test_few_batches_of_a_source_are_made_ahead(data):
+    """However many there are: what is in memory does not grow with the dataset."""
+    images, _ = data
+    source = CountingSource(np.tile(images, (300, 1, 1, 1)), 32)
+    labels = np.zeros(len(source), "int32")
+    iterator = iter(pipeline.training_dataset(source, labels, BATCH, epochs=1))
+    for _ in range(3):
+        next(iterator)
+    time.sleep(1)  # for as much as it would make
+    assert 3 * BATCH <= source.made < len(source) / 4
+
+
+@pytest.mark.parametrize(("size", "padding"), [(224, 28), (32, 4), (20, 2), (4, 1)])
+def test_larger_images_are_padded_by_more(size, padding):
+    images = np.random.default_rng(0).integers(256, size=(3, size, size, 3)).astype("uint8")
+    offsets, _ = augmentation.draw_crops(500, 0, 0, flip=False, image_size=size)
+    assert (offsets.numpy().min(), offsets.numpy().max()) == (0, 2 * padding)
+    offsets = np.array([[0, 0], [2 * padding, padding], [padding, 1]], "int32")
+    found = augmentation.crop_and_mirror(images, offsets, np.zeros(3, bool)).numpy()
+    for image, (row, column), result in zip(images, offsets, found, strict=True):
+        padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        expected = padded[row : row + size, column : column + size]
+        np.testing.assert_array_equal(result, expected)
