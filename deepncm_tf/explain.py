@@ -106,8 +106,9 @@ def write(model_dir, output, image_paths=(), num_queries=100, data_dir=None, ban
     run = FinishedRun(model_dir, data_dir)
     classifier = run.model.classifier
     if image_paths:
-        size = datasets.IMAGE_SHAPE[:2]
-        queried = np.stack([image_files.read(path, size) for path in image_paths])
+        size = run.splits["test"][0].shape[1:3]
+        middle = run.config["dataset"].startswith(datasets.FOLDER)
+        queried = np.stack([image_files.read(path, size, middle) for path in image_paths])
         truth = None
         names = [path.name for path in image_paths]
     else:

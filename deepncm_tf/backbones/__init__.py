@@ -5,6 +5,14 @@ What the flags need of a backbone, its name and what it takes, needs neither Ker
 TensorFlow.
 """
 
-from deepncm_tf.backbones.registry import Backbone, find, get
+from deepncm_tf.backbones.registry import (
+    PRETRAINED,
+    STANDARDIZED,
+    WANTED,
+    Backbone,
+    find,
+    get,
+    is_known,
+)
 
-__all__ = ["Backbone", "find", "get"]
+__all__ = ["PRETRAINED", "STANDARDIZED", "WANTED", "Backbone", "find", "get", "is_known"]

@@ -70,6 +70,15 @@ def find(name):
     raise ValueError(f"`name` must be {WANTED}. Received: name={name!r}")
 
 
+def is_known(name):
+    """Whether `find` knows a backbone."""
+    try:
+        find(name)
+    except ValueError:
+        return False
+    return True
+
+
 def get(name, input_shape=None, weights=None, **kwargs):
     """Builds a backbone.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image datasets of the runs, as NumPy arrays: CIFAR through TFDS, bundled digits."""
+"""The image datasets of the runs: arrays of known ones, folders of pictures."""
 
 import dataclasses
 import os
@@ -9,11 +9,14 @@ import urllib.request
 
 import numpy as np
 
+from deepncm_tf.data import fashion_mnist, folders
+from deepncm_tf.data.image_sources import ImageSource, ResizedImages
 from deepncm_tf.utils.errors import UserError
 
 IMAGE_SHAPE = (32, 32, 3)
 # TFDS retries an unreachable source for minutes; one look-up tells the same at once.
 CIFAR_SOURCE = "www.cs.toronto.edu"
+FOLDER = "folder:"  # before the path of a folder of pictures
 
 
 class DatasetNotFoundError(UserError):
@@ -45,39 +48,82 @@ DATASETS = {
         bn_momentum=0.99,
         flip=False,
     ),
+    "fashion_mnist": Recipe({"fine": 10}, train_epochs=50),
 }
 
 
-def load(name, label="fine", validation_fraction=0.0, data_dir=None):
-    """Loads a dataset into memory.
+def is_known(name):
+    """Whether it is the name of a dataset; a folder is not looked for."""
+    return name in DATASETS or (name.startswith(FOLDER) and len(name) > len(FOLDER))
+
+
+def recipe(name):
+    """The `Recipe` of a dataset.
+
+    Raises:
+        FolderError: If it is a folder that cannot be used.
+    """
+    if not name.startswith(FOLDER):
+        return DATASETS[name]
+    num_classes = {"fine": len(folders.class_names(name.removeprefix(FOLDER)))}
+    # A folder may be small, as the digits are.
+    return Recipe(num_classes, batch_size=32, train_epochs=50, bn_momentum=0.99)
+
+
+def load(
+    name,
+    label="fine",
+    validation_fraction=0.0,
+    data_dir=None,
+    image_size=None,
+    on_bad_image="fail",
+):
+    """Loads a dataset: arrays into memory, of a folder the names of its pictures.
 
     Args:
-        name: `"cifar10"`, `"cifar100"` or `"digits"`.
+        name: `"cifar10"`, `"cifar100"`, `"fashion_mnist"`, `"digits"`, or `"folder:PATH"`,
+            see `folders.scan`.
         label: `"fine"`, or `"coarse"` for the 20 superclasses of CIFAR-100 or for pairs
             of digits (label // 2).
         validation_fraction: Float in [0, 1), share of the training images that is held
             out: the same images for every seed, the same share of each class.
         data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+        image_size: Int, height and width of the images, or None for 32.
+        on_bad_image: `"fail"`, or `"skip"` to leave out a folder's pictures that cannot be
+            read.
 
     Returns:
         Dictionary of splits, `"train"`, `"test"` and, where a fraction is held out,
-        `"val"`, each a pair `(images, labels)`: uint8 `(n, 32, 32, 3)`, int32 `(n,)`.
+        `"val"`, each a pair `(images, labels)`: uint8 `(n, height, width, 3)`, int32
+        `(n,)`. Images of a folder, or in another size than the dataset's, are an
+        `ImageSource`, which makes them when they are asked for.
 
     Raises:
         ValueError: If an argument is out of its range.
+        FolderError: If a folder cannot be used as it is.
         DatasetNotFoundError: If the data is neither on disk nor can be downloaded.
     """
-    if name not in DATASETS:
+    if not is_known(name):
         raise ValueError(
-            f"`name` must be one of {sorted(DATASETS)}. Received: name={name!r}"
+            f"`name` must be one of {sorted(DATASETS)} or 'folder:PATH'. Received: "
+            f"name={name!r}"
         )
-    num_classes = DATASETS[name].num_classes
+    num_classes = recipe(name).num_classes
     if label not in num_classes:
         raise ValueError(
             f"`label` must be one of {sorted(num_classes)} for {name}. "
             f"Received: label={label!r}"
         )
-    splits = _load_digits(label) if name == "digits" else _load_tfds(name, label, data_dir)
+    image_size = image_size or IMAGE_SHAPE[0]
+    if name.startswith(FOLDER):
+        splits = folders.load(name.removeprefix(FOLDER), image_size, on_bad_image)
+    else:
+        splits = _load_arrays(name, label, data_dir)
+        if image_size != IMAGE_SHAPE[0]:
+            splits = {
+                split: (ResizedImages(images, image_size), labels)
+                for split, (images, labels) in splits.items()
+            }
     if validation_fraction:
         splits["train"], splits["val"] = _hold_out(
             *splits["train"], validation_fraction, num_classes[label]
@@ -85,8 +131,27 @@ def load(name, label="fine", validation_fraction=0.0, data_dir=None):
     return splits
 
 
+def _load_arrays(name, label, data_dir):
+    if name == "digits":
+        return _load_digits(label)
+    folder = data_dir or fashion_mnist.FOLDER
+    if name == "fashion_mnist" and fashion_mnist.is_in(folder):
+        return fashion_mnist.load(folder)
+    splits = _load_tfds(name, label, data_dir)
+    if name == "fashion_mnist":
+        return {
+            split: (fashion_mnist.as_colours(images), labels)
+            for split, (images, labels) in splits.items()
+        }
+    return splits
+
+
 def class_names(name, label="fine", data_dir=None):
     """Names of a dataset's classes, a list of strings; arguments as for `load`."""
+    if name.startswith(FOLDER):
+        return folders.class_names(name.removeprefix(FOLDER))
+    if name == "fashion_mnist":
+        return list(fashion_mnist.CLASS_NAMES)
     if name == "digits":
         pairs = [f"{d} or {d + 1}" for d in range(0, 10, 2)]
         return pairs if label == "coarse" else [str(d) for d in range(10)]
@@ -171,4 +236,5 @@ def _hold_out(images, labels, fraction, num_classes):
     train, held_out = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels, random_state=0
     )
-    return (images[train], labels[train]), (images[held_out], labels[held_out])
+    take = images.take if isinstance(images, ImageSource) else images.__getitem__
+    return (take(train), labels[train]), (take(held_out), labels[held_out])

@@ -4,6 +4,7 @@
 import dataclasses
 import itertools
 import pathlib
+import sys
 
 import numpy as np
 
@@ -162,7 +163,7 @@ def split(listing, fraction, seed=0):
 
 
 def without(listing, reasons, on_bad_image, names):
-    """A listing without the pictures that cannot be read.
+    """A listing without the pictures that cannot be read, which a warning names.
 
     Args:
         listing: `Listing`.
@@ -182,6 +183,8 @@ def without(listing, reasons, on_bad_image, names):
             f"{'; ...' if len(reasons) > SHOWN else ''}. Mend or remove them, or give "
             "--on_bad_image=skip"
         )
+    for reason in reasons.values():
+        print(f"Warning: a picture is left out. {reason}", file=sys.stderr)
     rows = [row for row, path in enumerate(listing.paths) if path not in reasons]
     left = listing.take(rows)
     empty = np.setdiff1d(listing.labels, left.labels)

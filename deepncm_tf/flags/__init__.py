@@ -6,10 +6,12 @@ Nothing here imports Keras or TensorFlow, so that `--help` and bad flags answer 
 
 import hashlib
 import os
+import re
 
 from absl import flags
 
-from deepncm_tf.data.datasets import DATASETS
+from deepncm_tf import backbones
+from deepncm_tf.data import datasets
 from deepncm_tf.flags.flag import choice
 from deepncm_tf.flags.methods import METHOD_FLAGS
 from deepncm_tf.flags.run import RUN_FLAGS
@@ -91,6 +93,7 @@ def resolve(values):
                 )
             del config[flag.name]
     config["embedding_dim"] = config["embedding_dim"] or None
+    _check_backbone(config, values)
     _check_combinations(config)
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
@@ -109,16 +112,74 @@ def _canonical(name, value):
 def _default(flag, config):
     """A flag's default, which may depend on the dataset or the method."""
     if flag.from_dataset:
-        return getattr(DATASETS[config["dataset"]], flag.name)
+        return getattr(datasets.recipe(config["dataset"]), flag.name)
     return flag.from_method.get(config["ncm"], flag.default)
 
 
+def _check_backbone(config, values):
+    """Leaves out the flags of the ResNet where there is another backbone."""
+    name = config["backbone"]
+    if name is None:
+        for flag in ("weights", "freeze"):
+            if config[flag]:
+                raise FlagError(
+                    f"--{flag} needs --backbone, such as --backbone=efficientnet_lite0. "
+                    f"Received: --{flag}={config[flag]} without one"
+                )
+        return
+    if "resnet_size" in values:
+        raise FlagError(
+            "--resnet_size is the depth of the ResNet without --backbone; leave either "
+            f"out. Received: --resnet_size={values['resnet_size']} with --backbone={name}"
+        )
+    del config["resnet_size"]
+    backbone = backbones.find(name)
+    if (
+        config["resnet_version"] != TABLE["resnet_version"].default
+        and not backbone.is_resnet
+    ):
+        raise FlagError(
+            "--resnet_version needs --backbone=resnet50 or another ResNet. Received: "
+            f"--resnet_version={config['resnet_version']} with --backbone={name}"
+        )
+    if config["weights"] == backbones.PRETRAINED and not backbone.has_pretrained:
+        raise FlagError(
+            "--weights=pretrained needs --backbone=efficientnet_lite0, keras:NAME or "
+            f"hub:PRESET; there are none of others. Received: --backbone={name}"
+        )
+    if config["freeze"] and config["weights"] is None:
+        raise FlagError(
+            "--freeze needs --weights, without which features stay random. Received: "
+            f"--freeze with --backbone={name}"
+        )
+
+
+def image_size(config):
+    """Height and width of the images of a resolved config."""
+    if config["image_size"] is not None:
+        return config["image_size"]
+    name = config["backbone"]
+    return datasets.IMAGE_SHAPE[0] if name is None else backbones.find(name).image_size
+
+
+def scaling(config):
+    """What the backbone of a resolved config takes, as in `pipeline.SCALINGS`."""
+    name = config["backbone"]
+    return backbones.STANDARDIZED if name is None else backbones.find(name).takes
+
+
 def _check_combinations(config):
-    recipe = DATASETS[config["dataset"]]
-    if config["label"] not in recipe.num_classes:
+    if config["label"] not in datasets.recipe(config["dataset"]).num_classes:
         raise FlagError(
             "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
             f"--dataset=digits. Received: --dataset={config['dataset']}"
+        )
+    if config["on_bad_image"] == "skip" and not config["dataset"].startswith(
+        datasets.FOLDER
+    ):
+        raise FlagError(
+            "--on_bad_image=skip needs --dataset=folder:PATH. Received: "
+            f"--dataset={config['dataset']}"
         )
     one_device = config["distribution_strategy"] == "one_device"
     strategy = f"--distribution_strategy={config['distribution_strategy']}"
@@ -146,7 +207,7 @@ def _check_combinations(config):
 
 def num_classes(config):
     """Number of classes of a resolved config."""
-    return DATASETS[config["dataset"]].num_classes[config["label"]]
+    return datasets.recipe(config["dataset"]).num_classes[config["label"]]
 
 
 def classifier_arguments(config):
@@ -177,17 +238,26 @@ def run_name(config):
     Returns:
         String, fit for a file name; equal for equal identities only.
     """
-    parts = [config["dataset"], config["ncm"]]
     kept = identity(config)
+    parts = [_in_file_name(kept["dataset"]), config["ncm"]]
     for flag in FLAGS:
         name, value = flag.name, kept.get(flag.name)
         if name not in kept or name in ("dataset", "ncm"):
             continue
         if name in ALWAYS_NAMED or value != _default(flag, config):
-            parts.append(f"{name}={value}")
+            parts.append(f"{name}={_in_file_name(value)}")
     whole = "_".join(parts)
     # Seed and learning rate stand at the end: a digest of all of it keeps names apart.
     if len(whole) <= LONGEST_NAME:
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:16]
     return f"{whole[: LONGEST_NAME - len(digest) - 1]}_{digest}"
+
+
+def _in_file_name(value):
+    """A flag's value; of a path its end and a digest, and nothing that a shell reads."""
+    text = str(value)
+    if re.fullmatch(r"[\w.,=+-]*", text, flags=re.ASCII):
+        return text
+    end = re.sub(r"[^\w.,=+-]", "-", os.path.basename(text), flags=re.ASCII)
+    return f"{end}-{hashlib.sha256(os.fsencode(text)).hexdigest()[:16]}"

@@ -2,12 +2,27 @@
 """The flags of every run: its data, network, recipe and machine."""
 
 import math
+import os
 
-from deepncm_tf.data.datasets import DATASETS
+from deepncm_tf import backbones
+from deepncm_tf.data.datasets import DATASETS, FOLDER, is_known
 from deepncm_tf.flags.flag import Flag, choice, integer, positive
 from deepncm_tf.utils.registry import METHODS
 
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+
+
+def absolute_folder(dataset):
+    """One name of a dataset, wherever a command is given."""
+    if not dataset.startswith(FOLDER):
+        return dataset
+    return FOLDER + os.path.abspath(dataset.removeprefix(FOLDER))
+
+
+def absolute_weights(weights):
+    return weights if weights == backbones.PRETRAINED else os.path.abspath(weights)
+
+
 RUN_FLAGS = (
     integer(
         "embedding_dim",
@@ -18,7 +33,53 @@ RUN_FLAGS = (
         minimum=0,
         from_method={name: method.embedding_dim for name, method in METHODS.items()},
     ),
-    choice("dataset", "cifar10", tuple(DATASETS), "Images to train on."),
+    Flag(
+        "dataset",
+        str,
+        "cifar10",
+        f"<{'|'.join(DATASETS)}|folder:PATH>: Images to train on; PATH has a folder of "
+        "pictures for each class, or train/ and test/ that have such folders.",
+        f"one of {', '.join(DATASETS)}, or folder:PATH",
+        is_known,
+        canonical=absolute_folder,
+    ),
+    choice(
+        "on_bad_image",
+        "fail",
+        ("fail", "skip"),
+        "Whether to refuse a folder with pictures that cannot be read, or to do without.",
+    ),
+    integer(
+        "image_size",
+        None,
+        "Height and width of the images; by default what --backbone is made for, or 32.",
+        minimum=8,
+    ),
+    Flag(
+        "backbone",
+        str,
+        None,
+        "Network from images to features, in place of the ResNet of --resnet_size: "
+        f"{backbones.WANTED}.",
+        backbones.WANTED,
+        backbones.is_known,
+    ),
+    Flag(
+        "weights",
+        str,
+        None,
+        "What --backbone begins with: pretrained, or the path of a file of its weights; by "
+        "default random ones.",
+        "pretrained, or the path of a file",
+        bool,
+        canonical=absolute_weights,
+    ),
+    Flag(
+        "freeze",
+        bool,
+        False,
+        "Leaves the backbone's --weights as they are, and trains what comes after it.",
+    ),
     choice(
         "label",
         "fine",

@@ -198,6 +198,9 @@ class ExactStep(keras.Model):
             gradients = [
                 ops.where(finite, ops.clip(g, -limit, limit), g) for g in gradients
             ]
+        if not gradients:  # of a frozen backbone; `apply` would not count the step
+            optimizer.iterations.assign_add(1)
+            return ops.convert_to_tensor(True)
         # `apply` sums over the replicas once more.
         gradients = [gradient / num_replicas for gradient in gradients]
         optimizer.apply(gradients, self.trainable_variables)

@@ -44,13 +44,14 @@ class EpochReport(keras.callbacks.Callback):
         plan: The run's `TrainingPlan`.
         progress: The run's `checkpoints.Progress`, with the part of the first epoch that
             is trained already.
+        scaling: String, as for `pipeline.evaluation_dataset`.
     """
 
-    def __init__(self, splits, every, plan, progress):
+    def __init__(self, splits, every, plan, progress, scaling="standardized"):
         super().__init__()
         self.evaluations = {
             name: (
-                pipeline.evaluation_dataset(*split, plan.evaluation_batch_size),
+                pipeline.evaluation_dataset(*split, plan.evaluation_batch_size, scaling),
                 pipeline.steps_per_epoch(len(split[1]), plan.evaluation_batch_size),
             )
             for name, split in splits.items()

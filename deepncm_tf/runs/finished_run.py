@@ -5,9 +5,11 @@ import pathlib
 
 import numpy as np
 
+from deepncm_tf import flags
 from deepncm_tf.data import bank_files
 from deepncm_tf.runs.config import read_config
 
+ROWS = 2048  # images in memory at once, as float32: 1.2 GB at 224 x 224
 SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
 
 
@@ -30,7 +32,8 @@ class FinishedRun:
     Attributes:
         config: Dictionary of the run's flags.
         model: The `DeepNCM`.
-        splits: As from `datasets.load`; the images as they are, uint8.
+        splits: As from `datasets.load`; the images as they are, uint8, an array or made
+            when they are asked for.
         class_names: List of strings.
 
     Raises:
@@ -45,16 +48,24 @@ class FinishedRun:
         self.path = pathlib.Path(model_dir)
         dataset, label = self.config["dataset"], self.config["label"]
         fraction = self.config["validation_fraction"]
-        self.splits = datasets.load(dataset, label, fraction, data_dir)
+        size, on_bad_image = flags.image_size(self.config), self.config["on_bad_image"]
+        self.splits = datasets.load(dataset, label, fraction, data_dir, size, on_bad_image)
         self.class_names = datasets.class_names(dataset, label, data_dir)
         self.model = model_file.load(self.path, self.config)
 
     def embed(self, images):
         """Features of images as they are: `(n, d)` float32."""
+        parts = []
+        for start in range(0, max(len(images), 1), ROWS):
+            part = self.scaled(images[start : start + ROWS])
+            parts.append(self.model.embed(part, batch_size=256, verbose=0))
+        return np.concatenate(parts).astype("float32")  # of --dtype=bf16 or fp16, too
+
+    def scaled(self, images):
+        """Images as the model takes them, float32."""
         from deepncm_tf.data import pipeline
 
-        features = self.model.embed(pipeline.standardize(images), batch_size=256, verbose=0)
-        return features.astype("float32")  # of a run with --dtype=bf16 or fp16, too
+        return pipeline.SCALINGS[flags.scaling(self.config)](images)
 
     def read_bank(self, path, dimensions):
         """A bank file of features of this run's training images.

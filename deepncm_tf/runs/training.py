@@ -2,12 +2,13 @@
 """One run: from resolved flags to a folder with a model and its figures."""
 
 import contextlib
+import math
 import sys
 import time
 
 import keras
 
-from deepncm_tf import classifiers, flags, runs
+from deepncm_tf import backbones, classifiers, flags, runs
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
@@ -51,6 +52,8 @@ def run(config):
             config["label"],
             config["validation_fraction"],
             config["data_dir"],
+            flags.image_size(config),
+            config["on_bad_image"],
         )
     except ValueError as error:  # what the flags alone cannot tell
         raise runs.RunError(str(error)) from error
@@ -67,6 +70,7 @@ def _run(config, folder, splits, strategy):
         strategy.scope() if strategy else contextlib.nullcontext(),
         signals.Signals().handled() as stop,
         _lost_workers(strategy),
+        _lost_images(splits),
     ):
         keras.utils.set_random_seed(config["seed"])
         model, history = _train(config, folder, splits, stop)
@@ -96,6 +100,50 @@ def _lost_workers(strategy):
         ) from error
 
 
+@contextlib.contextmanager
+def _lost_images(splits):
+    """Says in one line that a picture could not be read; TensorFlow takes many."""
+    import tensorflow as tf
+
+    sources = [images for images, _ in splits.values()]  # before any is taken out
+    try:
+        yield
+    except tf.errors.OpError as error:
+        failures = [getattr(images, "failure", None) for images in sources]
+        for failure in filter(None, failures):
+            raise runs.RunError(f"A picture is gone or has changed. {failure}") from error
+        raise
+
+
+def build_backbone(config):
+    """The network of a config, from images to features.
+
+    Raises:
+        RunError: If it cannot be built, or its weights cannot be read.
+    """
+    size = flags.image_size(config)
+    bn_momentum = datasets.recipe(config["dataset"]).bn_momentum
+    name = config["backbone"]
+    if name is None:
+        return cifar_resnet(
+            config["resnet_size"],
+            config["resnet_version"],
+            (size, size, 3),
+            bn_momentum=bn_momentum,
+        )
+    own = {}
+    if backbones.find(name).is_resnet:
+        own = {"version": config["resnet_version"], "bn_momentum": bn_momentum}
+    try:
+        backbone = backbones.get(name, (size, size, 3), config["weights"], **own)
+    except OSError as error:
+        raise runs.RunError(f"--weights: {files.describe(error)}") from error
+    except ValueError as error:
+        raise runs.RunError(str(error)) from error
+    backbone.trainable = not config["freeze"]
+    return backbone
+
+
 def build_model(config, plan):
     """The model that a config describes, not yet compiled.
 
@@ -105,12 +153,7 @@ def build_model(config, plan):
     """
     method = classifiers.NAMES[config["ncm"]]
     return DeepNCM(
-        cifar_resnet(
-            config["resnet_size"],
-            config["resnet_version"],
-            datasets.IMAGE_SHAPE,
-            bn_momentum=datasets.DATASETS[config["dataset"]].bn_momentum,
-        ),
+        build_backbone(config),
         method(**method.prepare(flags.classifier_arguments(config), plan)),
         embedding_dim=config["embedding_dim"],
         normalize=method.wants_unit_features,
@@ -120,10 +163,25 @@ def build_model(config, plan):
     )
 
 
+def print_size(model):
+    """Says how many numbers a model learns, without and with weights of the classes."""
+    layers = [model.backbone, *([model.embedding] if model.embedding else [])]
+    shapes = [v.shape for layer in layers for v in layer.trainable_variables]
+    features = sum(math.prod(shape) for shape in shapes)
+    dimensions = model.embedding_dim or model.backbone.output_shape[-1]
+    head = (dimensions + 1) * model.classifier.num_classes
+    print(
+        f"Learnable parameters: {features:,} of the features, {features + head:,} with a "
+        "softmax head"
+    )
+
+
 def _train(config, folder, splits, stop):
     train = splits.pop("train")
     plan = TrainingPlan.make(config, train[1])
     model = build_model(config, plan)
+    if replicas.is_chief(model.distribute_strategy):
+        print_size(model)
     model.compile(
         plan.optimizer(),
         metrics=["accuracy"],
@@ -143,7 +201,9 @@ def _train(config, folder, splits, stop):
             f"Going on after {len(progress.history)} of {plan.epochs} epochs and "
             f"{progress.batches} steps in {folder.path}"
         )
-    report = EpochReport(splits, config["epochs_between_evals"], plan, progress)
+    report = EpochReport(
+        splits, config["epochs_between_evals"], plan, progress, flags.scaling(config)
+    )
     record = Record(
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
     )
@@ -184,8 +244,9 @@ def _fit(config, model, train, plan, progress, callbacks):
             seed=config["seed"],
             initial_epoch=epoch,
             initial_batch=progress.batches,
-            flip=datasets.DATASETS[config["dataset"]].flip,
+            flip=datasets.recipe(config["dataset"]).flip,
             augmentation=config["augmentation"],
+            scaling=flags.scaling(config),
         )
         try:
             model.fit(

@@ -194,7 +194,7 @@ def test_folders_that_are_refused(tmp_path, make, message):
 
 
 @pytest.mark.bad_input
-def test_unreadable_pictures_are_refused_by_name_or_skipped(root):
+def test_unreadable_pictures_are_refused_by_name_or_skipped(root, capsys):
     listing = folders.scan(root)["train"]
     reasons = {path: f"damaged: {path}" for path in listing.paths[2:9]}
     with pytest.raises(FolderError) as error:
@@ -204,7 +204,10 @@ def test_unreadable_pictures_are_refused_by_name_or_skipped(root):
         assert str(path) in str(error.value)
     assert str(listing.paths[7]) not in str(error.value)
     assert "--on_bad_image=skip" in str(error.value)
+    assert not capsys.readouterr().err
     left = folders.without(listing, reasons, "skip", NAMES)
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings == [f"Warning: a picture is left out. {r}" for r in reasons.values()]
     assert left.paths == listing.paths[:2] + listing.paths[9:]
     assert np.bincount(left.labels).tolist() == [2, 3, 3]
     assert folders.without(listing, {}, "fail", NAMES) is listing

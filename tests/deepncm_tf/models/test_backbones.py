@@ -8,6 +8,7 @@ from helpers import class_sums, random_images, small_backbone
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import DecayMean, OnlineMean
+from deepncm_tf.distribution import strategies
 
 C = 3
 
@@ -77,3 +78,22 @@ def test_frozen_features():
     np.testing.assert_allclose(
         model.classifier.means.numpy(), sums / counts[:, None], rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_steps_of_frozen_features_are_counted(policy, num_devices):
+    """Schedules and checkpoints go by them."""
+    keras.config.set_dtype_policy(policy)
+    images, labels = random_images(20)
+    strategy = strategies.get_strategy("mirrored", num_devices)
+    with strategy.scope():
+        backbone = small_backbone()
+        backbone.trainable = False
+        model = DeepNCM(backbone, DecayMean(C))
+        optimizer = keras.optimizers.SGD(0.1)
+        if policy == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer)
+    model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations.numpy()) == 6

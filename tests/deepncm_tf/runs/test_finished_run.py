@@ -211,7 +211,7 @@ def test_sizes_are_those_of_models(method, tmp_path):
 
 def test_features_are_float32_of_any_run():
     model = types.SimpleNamespace(embed=lambda x, **kwargs: np.zeros((2, 3), "float16"))
-    run = types.SimpleNamespace(model=model)
+    run = types.SimpleNamespace(model=model, scaled=np.asarray)
     found = finished_run.FinishedRun.embed(run, np.zeros((2, *datasets.IMAGE_SHAPE)))
     assert found.dtype == np.float32
 
