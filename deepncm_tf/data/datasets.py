@@ -9,14 +9,18 @@ import urllib.request
 
 import numpy as np
 
-from deepncm_tf.data import fashion_mnist, folders
+from deepncm_tf.data import fashion_mnist, folders, tfds_images
 from deepncm_tf.data.image_sources import ImageSource, ResizedImages
 from deepncm_tf.utils.errors import UserError
 
 IMAGE_SHAPE = (32, 32, 3)
 # TFDS retries an unreachable source for minutes; one look-up tells the same at once.
-CIFAR_SOURCE = "www.cs.toronto.edu"
+SOURCES = {
+    "fashion_mnist": "fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    "": "www.cs.toronto.edu",  # of CIFAR
+}
 FOLDER = "folder:"  # before the path of a folder of pictures
+TFDS = "tfds:"  # before the name of another dataset of TFDS
 
 
 class DatasetNotFoundError(UserError):
@@ -53,8 +57,9 @@ DATASETS = {
 
 
 def is_known(name):
-    """Whether it is the name of a dataset; a folder is not looked for."""
-    return name in DATASETS or (name.startswith(FOLDER) and len(name) > len(FOLDER))
+    """Whether it is the name of a dataset; a folder or TFDS's is not looked for."""
+    others = (FOLDER, TFDS)
+    return name in DATASETS or (name.startswith(others) and name not in others)
 
 
 def recipe(name):
@@ -62,11 +67,12 @@ def recipe(name):
 
     Raises:
         FolderError: If it is a folder that cannot be used.
+        DatasetNotFoundError: If TFDS has no such dataset of images and labels.
     """
-    if not name.startswith(FOLDER):
+    if name in DATASETS:
         return DATASETS[name]
-    num_classes = {"fine": len(folders.class_names(name.removeprefix(FOLDER)))}
-    # A folder may be small, as the digits are.
+    num_classes = {"fine": len(class_names(name))}
+    # It may be small, as the digits are.
     return Recipe(num_classes, batch_size=32, train_epochs=50, bn_momentum=0.99)
 
 
@@ -81,8 +87,8 @@ def load(
     """Loads a dataset: arrays into memory, of a folder the names of its pictures.
 
     Args:
-        name: `"cifar10"`, `"cifar100"`, `"fashion_mnist"`, `"digits"`, or `"folder:PATH"`,
-            see `folders.scan`.
+        name: `"cifar10"`, `"cifar100"`, `"fashion_mnist"`, `"digits"`; `"folder:PATH"`,
+            see `folders.scan`; or `"tfds:NAME"`, another dataset of TFDS.
         label: `"fine"`, or `"coarse"` for the 20 superclasses of CIFAR-100 or for pairs
             of digits (label // 2).
         validation_fraction: Float in [0, 1), share of the training images that is held
@@ -105,8 +111,8 @@ def load(
     """
     if not is_known(name):
         raise ValueError(
-            f"`name` must be one of {sorted(DATASETS)} or 'folder:PATH'. Received: "
-            f"name={name!r}"
+            f"`name` must be one of {sorted(DATASETS)}, 'folder:PATH' or 'tfds:NAME'. "
+            f"Received: name={name!r}"
         )
     num_classes = recipe(name).num_classes
     if label not in num_classes:
@@ -117,6 +123,8 @@ def load(
     image_size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
         splits = folders.load(name.removeprefix(FOLDER), image_size, on_bad_image)
+    elif name.startswith(TFDS):
+        splits = tfds_images.load(name.removeprefix(TFDS), image_size, data_dir)
     else:
         splits = _load_arrays(name, label, data_dir)
         if image_size != IMAGE_SHAPE[0]:
@@ -150,6 +158,8 @@ def class_names(name, label="fine", data_dir=None):
     """Names of a dataset's classes, a list of strings; arguments as for `load`."""
     if name.startswith(FOLDER):
         return folders.class_names(name.removeprefix(FOLDER))
+    if name.startswith(TFDS):
+        return tfds_images.class_names(name.removeprefix(TFDS))
     if name == "fashion_mnist":
         return list(fashion_mnist.CLASS_NAMES)
     if name == "digits":
@@ -204,7 +214,7 @@ def _load_tfds(name, label, data_dir):
 def _download(builder):
     try:
         if not urllib.request.getproxies():
-            socket.getaddrinfo(CIFAR_SOURCE, 443)
+            socket.getaddrinfo(SOURCES.get(builder.name, SOURCES[""]), 443)
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises what its many layers raise
         root = pathlib.Path(builder.data_dir).parents[1]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files of the usual formats, as arrays of the pixels that are seen."""
 
+import io
 import os
 import pathlib
 import stat
@@ -64,13 +65,19 @@ def read(path, size, middle=False):
         return decode(path, size, middle)
 
 
-def decode(path, size, middle=False):
-    """As `read`, for threads: they share Python's filters of warnings, which stay."""
+def decode(path, size, middle=False, data=None):
+    """As `read`, for threads: they share Python's filters of warnings, which stay.
+
+    Args:
+        path, size, middle: As for `read`.
+        data: The file's bytes, where `path` is but what to call it; or None.
+    """
     resize = ImageOps.fit if middle else Image.Image.resize
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if data is None and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("no regular file")  # a pipe would be waited for
-        with Image.open(path, formats=list(FORMATS)) as image:
+        source = path if data is None else io.BytesIO(data)
+        with Image.open(source, formats=list(FORMATS)) as image:
             _check_pixels(image)
             image.load()
             image = _on_white(ImageOps.exif_transpose(image))

@@ -37,9 +37,10 @@ RUN_FLAGS = (
         "dataset",
         str,
         "cifar10",
-        f"<{'|'.join(DATASETS)}|folder:PATH>: Images to train on; PATH has a folder of "
-        "pictures for each class, or train/ and test/ that have such folders.",
-        f"one of {', '.join(DATASETS)}, or folder:PATH",
+        f"<{'|'.join(DATASETS)}|folder:PATH|tfds:NAME>: Images to train on; PATH has a "
+        "folder of pictures for each class, or train/ and test/ that have such folders; "
+        "NAME is of another dataset of TFDS.",
+        f"one of {', '.join(DATASETS)}, folder:PATH or tfds:NAME",
         is_known,
         canonical=absolute_folder,
     ),

@@ -16,6 +16,10 @@ class RunError(UserError):
     """The folder cannot be used for this run."""
 
 
+class DatasetNotFoundError(UserError):
+    """The dataset is neither on disk nor within reach."""
+
+
 class MissingExtraError(UserError):
     """A package of an extra is not installed.
 

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets of TFDS that are on the disk: their images one by one, by their places in files.
+
+TFDS itself reads files from end to end. Here any image is read when it is asked for, so
+that order and memory are as with other datasets.
+"""
+
+import dataclasses
+import os
+import struct
+
+import numpy as np
+
+from deepncm_tf.data import image_files
+from deepncm_tf.data.image_sources import ImageSource
+from deepncm_tf.utils.errors import DatasetNotFoundError, one_line
+
+HEADER, FOOTER = 12, 4  # bytes: a record's length and the checksum of that; its checksum
+TEST_SPLITS = ("test", "validation")  # the first that there is
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Where an example is: a file, the place of its bytes in it, their number."""
+
+    path: str
+    offset: int
+    length: int
+
+
+class RecordImages(ImageSource):
+    """Images of examples in TFRecord files, decoded when they are asked for.
+
+    Args:
+        records: List of `Record`s.
+        image_size: Int, height and width of the middle square that is taken of each.
+    """
+
+    def __init__(self, records, image_size):
+        super().__init__(len(records), image_size)
+        self.records = records
+
+    def read(self, row):
+        record = self.records[row]
+        name = f"example at {record.offset} of {record.path}"
+        data = read_example(record)["image"].bytes_list.value[0]
+        return image_files.decode(name, self.shape[1:3], middle=True, data=data)
+
+    def take(self, rows):
+        return RecordImages([self.records[row] for row in rows], self.shape[1])
+
+
+def class_names(name):
+    """Names of the classes of a dataset, a list of strings.
+
+    Raises:
+        DatasetNotFoundError: If TFDS has no such dataset of images and labels.
+    """
+    return list(_builder(name).info.features["label"].names)
+
+
+def load(name, image_size, data_dir=None):
+    """A dataset that TFDS has prepared.
+
+    Args:
+        name: String, its name in TFDS, with its config where there are several.
+        image_size: Int, height and width of the images.
+        data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+
+    Returns:
+        Dictionary from `"train"` and `"test"`, for which its split `validation` stands
+        where it has no other, to `(images, labels)`: a `RecordImages` and int32 `(n,)`.
+
+    Raises:
+        DatasetNotFoundError: If there is no such dataset on the disk, or it has no such
+            splits.
+        ValueError: If its files are damaged.
+    """
+    builder = _builder(name, data_dir)
+    if not builder.is_prepared():
+        raise DatasetNotFoundError(
+            f"{name} is not in {builder.data_dir}. On a machine with a network run "
+            '`python -c "import tensorflow_datasets as tfds; '
+            f"tfds.load('{name}')\"`, or give another --data_dir=DIR"
+        )
+    splits = builder.info.splits
+    tests = [split for split in TEST_SPLITS if split in splits]
+    if "train" not in splits or not tests:
+        raise DatasetNotFoundError(
+            f"--dataset=tfds:{name} must have the splits train and test, or validation. "
+            f"Received: {', '.join(splits)}"
+        )
+    return {
+        split: _load_split(splits[source], image_size)
+        for split, source in (("train", "train"), ("test", tests[0]))
+    }
+
+
+def find_records(path):
+    """The records of a TFRecord file, of which only the lengths are read.
+
+    Raises:
+        ValueError: If it is cut, or no such file.
+    """
+    path = os.fspath(path)
+    size, records = os.path.getsize(path), []
+    with open(path, "rb") as file:
+        offset = 0
+        while offset < size:
+            header = file.read(HEADER)
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == HEADER else size
+            end = offset + HEADER + length + FOOTER
+            if end > size:
+                raise ValueError(f"A TFRecord file must be whole. Received: {path}")
+            records.append(Record(path, offset + HEADER, length))
+            file.seek(end)
+            offset = end
+    return records
+
+
+def read_example(record):
+    """The features of an example, by name.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    with open(record.path, "rb") as file:
+        file.seek(record.offset)
+        data = file.read(record.length)
+    try:
+        return tf.train.Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise ValueError(
+            f"A TFRecord file must be whole. Received: {record.path}, damaged at "
+            f"{record.offset}"
+        ) from error
+
+
+def _load_split(split, image_size):
+    records = [record for path in split.filepaths for record in find_records(path)]
+    if len(records) != split.num_examples:
+        raise ValueError(
+            f"TFDS's split {split.name} must have {split.num_examples} examples. Received: "
+            f"{len(records)} in {os.path.dirname(split.filepaths[0])}"
+        )
+    labels = [read_example(record)["label"].int64_list.value[0] for record in records]
+    return RecordImages(records, image_size), np.array(labels, "int32")
+
+
+def _builder(name, data_dir=None):
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        features = builder.info.features
+    except Exception as error:  # TFDS raises what its many layers raise
+        raise DatasetNotFoundError(
+            f"--dataset=tfds:NAME must be a dataset of TFDS ({one_line(error)}). Received: "
+            f"--dataset=tfds:{name}"
+        ) from error
+    wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    if not isinstance(features, tfds.features.FeaturesDict) or not all(
+        name in features and isinstance(features[name], kind)
+        for name, kind in wanted.items()
+    ):
+        raise DatasetNotFoundError(
+            "--dataset=tfds:NAME must be a dataset of images with a label each. Received: "
+            f"--dataset=tfds:{name}"
+        )
+    return builder

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets of TFDS, read image by image; generated ones, in TFDS's own files."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from deepncm_tf.data import datasets, tfds_images
+from deepncm_tf.utils.errors import DatasetNotFoundError
+
+SIZES = {"train": 23, "test": 7}
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    return rng.integers(256, size=(30, 28, 28, 1)).astype("uint8")
+
+
+@pytest.fixture
+def data_dir(images, tmp_path, monkeypatch):
+    """MNIST in its form, not in its contents."""
+    builder = tfds.builder("mnist", data_dir=tmp_path)
+
+    def examples(rows):
+        for row in rows:
+            yield row, {"image": images[row], "label": row % 10}
+
+    splits = {"train": examples(range(23)), "test": examples(range(23, 30))}
+    monkeypatch.setattr(type(builder), "_split_generators", lambda *args: splits)
+    builder.download_and_prepare()
+    return str(tmp_path)
+
+
+def test_images_and_labels_belong_together(images, data_dir):
+    splits = datasets.load("tfds:mnist", data_dir=data_dir, image_size=28)
+    for (split, size), rows in zip(
+        SIZES.items(), (np.arange(23), np.arange(23, 30)), strict=True
+    ):
+        found, labels = splits[split]
+        assert found.shape == (size, 28, 28, 3)
+        assert labels.dtype == "int32"
+        pairs = {
+            (image.tobytes(), int(y)) for image, y in zip(found[:], labels, strict=True)
+        }
+        gray = np.repeat(images[rows], 3, axis=-1)
+        assert pairs == {(i.tobytes(), row % 10) for i, row in zip(gray, rows, strict=True)}
+
+
+def test_they_are_resized_held_out_and_the_same_each_time(data_dir):
+    splits = datasets.load("tfds:mnist", "fine", 0.5, data_dir, image_size=40)
+    assert {name: len(labels) for name, (_, labels) in splits.items()} == {
+        "train": 11,
+        "val": 12,
+        "test": 7,
+    }
+    again = datasets.load("tfds:mnist", "fine", 0.5, data_dir, image_size=40)
+    for name, (found, labels) in splits.items():
+        assert found[:].shape == (len(labels), 40, 40, 3)
+        np.testing.assert_array_equal(again[name][0][:], found[:])
+
+
+def test_classes():
+    assert datasets.class_names("tfds:mnist") == [str(digit) for digit in range(10)]
+    assert datasets.recipe("tfds:mnist").num_classes == {"fine": 10}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["no_such_dataset", "imdb_reviews", "../x"])
+def test_other_datasets(name):
+    message = f"must be a dataset of .*Received: --dataset=tfds:{name}"
+    with pytest.raises(DatasetNotFoundError, match=message):
+        datasets.class_names(f"tfds:{name}")
+
+
+@pytest.mark.bad_input
+def test_a_dataset_that_is_not_prepared(tmp_path):
+    with pytest.raises(DatasetNotFoundError, match=rf"mnist is not in {tmp_path}"):
+        datasets.load("tfds:mnist", data_dir=str(tmp_path))
+
+
+@pytest.mark.bad_input
+def test_damaged_files(data_dir):
+    splits = datasets.load("tfds:mnist", data_dir=data_dir)
+    record = splits["train"][0].records[1]
+    with open(record.path, "rb") as file:
+        whole = file.read()
+    for data, message in (
+        (whole[:-3], "must be whole"),
+        (whole[:5], "must be whole"),
+        (b"\xff" * len(whole), "must be whole"),
+        (whole[: record.offset - tfds_images.HEADER], "have 23 examples"),
+        (whole.replace(whole[record.offset :][:30], b"\xff" * 30), "damaged at"),
+    ):
+        with open(record.path, "wb") as file:
+            file.write(data)
+        with pytest.raises(ValueError, match=message):
+            datasets.load("tfds:mnist", data_dir=data_dir)
+
+
+@pytest.mark.bad_input
+def test_a_damaged_image(data_dir):
+    found, _ = datasets.load("tfds:mnist", data_dir=data_dir)["train"]
+    record = found.records[2]
+    with open(record.path, "r+b") as file:
+        file.seek(record.offset)
+        data = file.read(record.length)
+        file.seek(record.offset + data.index(b"IHDR"))
+        file.write(b"JUNK")
+    message = rf"must be whole PNG.*Received: example at {record.offset} of .*mnist-train"
+    with pytest.raises(ValueError, match=message):
+        found[2]
+    assert found[1].shape == (32, 32, 3)
