@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """DeepNCM: a backbone, an optional embedding and a classifier as one Keras model."""
 
-import os
-
 import keras
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
 from deepncm_tf.models import padding
-from deepncm_tf.models.adaptable_model import AdaptableModel
 from deepncm_tf.models.class_names import as_names
 from deepncm_tf.models.embedding import (
     FeatureModel,
@@ -16,15 +13,13 @@ from deepncm_tf.models.embedding import (
     extract_features,
     unpack_inputs,
 )
+from deepncm_tf.models.judging_model import JudgingModel
 from deepncm_tf.numerics.labels import known_shape
 from deepncm_tf.utils.arguments import as_positive_integer
 
-EXEMPLARS = "exemplars.npz"
-CALIBRATION = "calibration.npz"
-
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
-class DeepNCM(AdaptableModel):
+class DeepNCM(JudgingModel):
     """Deep nearest-mean classifier.
 
     A backbone and an optional linear embedding turn images into features; a classifier
@@ -110,8 +105,6 @@ class DeepNCM(AdaptableModel):
             )
         self.class_names = as_names(class_names, classifier.num_classes)
         self.track_unseen()
-        self.exemplars = None
-        self.calibration = None
         if backbone.built and getattr(backbone, "inputs", None):
             # Variables exist from here on, so that a strategy's scope, the optimizer
             # and `load_model` find them.
@@ -173,6 +166,10 @@ class DeepNCM(AdaptableModel):
     def features_shape(self):
         return self._features_shape
 
+    @property
+    def image_shape(self):
+        return self._image_shape
+
     def build_for(self, x):
         image, _ = unpack_inputs(x)
         self.build((None, *known_shape(image, "x")[1:]))
@@ -187,10 +184,6 @@ class DeepNCM(AdaptableModel):
             *(self.embedding.variables if self.embedding is not None else ()),
             *self.classifier.trainable_variables,
         ]
-
-    def begin_fit(self):
-        self.exemplars = None  # of an earlier `anchor`
-        self.calibration = None
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
@@ -215,79 +208,6 @@ class DeepNCM(AdaptableModel):
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
-
-    def anchor(self, x, y=None, images=None, **kwargs):
-        """Puts each sub-centroid on the nearest training image of its class.
-
-        The exemplars are then the attribute `exemplars`, which `save` keeps; see
-        `anchoring.anchor` for arguments and what is returned.
-        """
-        from deepncm_tf.models import anchoring
-
-        self.calibration = None  # of the sub-centroids before
-        return anchoring.anchor(self, x, y, images, **kwargs)
-
-    def calibrate(self, x, y, score="distance", alpha=0.05, **kwargs):
-        """Learns from held-out images when an image is of none of the known classes.
-
-        See `rejection.calibrate` for arguments and what is returned.
-        """
-        from deepncm_tf.models import rejection
-
-        return rejection.calibrate(self, x, y, score, alpha, **kwargs)
-
-    def classify(self, x, class_names=None, **kwargs):
-        """Class, p-value and prediction set of images, -1 for those of no known class.
-
-        See `rejection.classify` for arguments and what is returned; after `calibrate`.
-        """
-        from deepncm_tf.models import rejection
-
-        return rejection.classify(self, x, class_names, **kwargs)
-
-    def save_assets(self, folder):
-        """Called by `save`: keeps the exemplars and the calibration."""
-        for name in (EXEMPLARS, CALIBRATION):
-            kept = getattr(self, name.removesuffix(".npz"))
-            if kept is not None:
-                kept.save(os.path.join(folder, name))
-
-    def load_assets(self, folder):
-        """Called by `load_model`."""
-        from deepncm_tf.evaluation import explanation
-        from deepncm_tf.models import rejection
-
-        path = os.path.join(folder, EXEMPLARS)
-        if os.path.exists(path):
-            self.exemplars = explanation.Exemplars.load(path)
-        path = os.path.join(folder, CALIBRATION)
-        if os.path.exists(path):
-            self.calibration = rejection.Calibration.load(path)
-
-    def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
-        """Exports the model for serving.
-
-        A SavedModel has endpoints on float32 images `(batch, ...)`: `serve` gives logits,
-        `embed` features and, after `calibrate`, `classify` a dictionary as from
-        `Calibration.judge`. Other formats are those of `keras.Model.export`.
-        """
-        if format != "tf_saved_model" or kwargs:
-            return super().export(filepath, format=format, verbose=verbose, **kwargs)
-        archive = keras.export.ExportArchive()
-        archive.track(self)
-        signature = [keras.InputSpec(shape=self._image_shape, dtype="float32")]
-        archive.add_endpoint("serve", lambda image: self(image), signature)
-        archive.add_endpoint(
-            "embed", lambda image: self(image, return_features=True)[1], signature
-        )
-        if self.calibration is not None:
-            archive.add_endpoint("classify", self._judge, signature)
-        archive.write_out(filepath, verbose=verbose if verbose is not None else True)
-        return None
-
-    def _judge(self, image):
-        logits, features = self(image, return_features=True)
-        return self.calibration.judge(self.classifier, features, logits)
 
     def get_config(self):
         return {

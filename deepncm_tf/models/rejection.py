@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from keras import ops
 
+from deepncm_tf.models.class_names import names_of
 from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import check_choice, check_number
 
@@ -22,7 +23,8 @@ class Classified:
 
     Attributes:
         classes: `(n,)` int64, the predicted class; -1 where the image is of none.
-        names: List of n strings, the classes' names; `"unknown"` where it is of none.
+        names: List of n strings, the classes' names or else numbers; `"unknown"` where the
+            image is of none.
         p_values: `(n,)` float64, p(x): the share of known images that are as unlike the
             known classes as this one.
         prediction_sets: `(n, num_classes)` bools, classes whose own p-value is above alpha.
@@ -146,13 +148,12 @@ def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
     return model.calibration
 
 
-def classify(model, x, class_names=None, **kwargs):
+def classify(model, x, **kwargs):
     """Classes of images, or that they are of none.
 
     Args:
         model: A `DeepNCM` after `calibrate`.
         x: Array of images, or a dataset, as for `DeepNCM.embed`.
-        class_names: List of strings; by default the classes' numbers.
         **kwargs: Those of `DeepNCM.embed`.
 
     Returns:
@@ -172,7 +173,7 @@ def classify(model, x, class_names=None, **kwargs):
     judged = model.calibration.judge(classifier, features, classifier(features))
     judged = {name: ops.convert_to_numpy(values) for name, values in judged.items()}
     classes = judged["class"].astype("int64")
-    names = class_names or [str(c) for c in range(classifier.num_classes)]
+    names = names_of(model)
     return Classified(
         classes,
         [UNKNOWN if c < 0 else names[c] for c in classes],

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rejection: p-values against a plain loop, coverage on real digits, saved and exported."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -31,7 +33,8 @@ def test_p_values_in_a_loop(score):
     images, _ = random_images(30, C, seed=2)
     images[-5:] += 7.0
     model.calibrate(held_out, labels, score=score, alpha=0.1, verbose=0)
-    found = model.classify(images, class_names=["a", "b", "c"], verbose=0)
+    model.class_names = ["a", "b", "c"]
+    found = model.classify(images, verbose=0)
 
     def scores(x):
         features = model.embed(x, verbose=0)
@@ -124,7 +127,8 @@ def test_every_method_saves_and_exports(classifier, tmp_path):
 def test_training_and_anchoring_forget_the_calibration():
     model = trained(SubCentroids(C, 2))
     held_out, labels = random_images(60, C, seed=1)
-    for change in (lambda x, y: model.fit(x, y, verbose=0), model.anchor):
+    fit = functools.partial(model.fit, verbose=0)
+    for change in (fit, model.anchor, model.adapt):
         model.calibrate(held_out, labels, alpha=0.1, verbose=0)
         change(held_out, labels)
         assert model.calibration is None

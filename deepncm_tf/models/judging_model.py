@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models that give reasons and doubts with their classes: exemplars, calibration."""
+
+import os
+
+import keras
+
+from deepncm_tf.models.adaptable_model import AdaptableModel
+
+EXEMPLARS = "exemplars.npz"
+CALIBRATION = "calibration.npz"
+
+
+class JudgingModel(AdaptableModel):
+    """An `AdaptableModel` that can be anchored, calibrated, and exported with both.
+
+    A subclass has `image_shape`, besides what an `AdaptableModel` wants.
+
+    Attributes:
+        exemplars: `Exemplars` of the last `anchor`, or None.
+        calibration: `Calibration` of the last `calibrate`, or None. Both are forgotten when
+            the classifier's state changes.
+    """
+
+    exemplars = None
+    calibration = None
+
+    def begin_fit(self):
+        self.exemplars = None
+        self.calibration = None
+
+    def anchor(self, x, y=None, images=None, **kwargs):
+        """Puts each sub-centroid on the nearest training image of its class.
+
+        The exemplars are then the attribute `exemplars`, which `save` keeps; see
+        `anchoring.anchor` for arguments and what is returned.
+        """
+        from deepncm_tf.models import anchoring
+
+        exemplars = anchoring.anchor(self, x, y, images, **kwargs)
+        self.begin_fit()  # what was learnt of the sub-centroids before is forgotten
+        self.exemplars = exemplars
+        return exemplars
+
+    def calibrate(self, x, y, score="distance", alpha=0.05, **kwargs):
+        """Learns from held-out images when an image is of none of the known classes.
+
+        See `rejection.calibrate` for arguments and what is returned.
+        """
+        from deepncm_tf.models import rejection
+
+        return rejection.calibrate(self, x, y, score, alpha, **kwargs)
+
+    def classify(self, x, **kwargs):
+        """Class, p-value and prediction set of images, -1 for those of no known class.
+
+        See `rejection.classify` for arguments and what is returned; after `calibrate`.
+        """
+        from deepncm_tf.models import rejection
+
+        return rejection.classify(self, x, **kwargs)
+
+    def save_assets(self, folder):
+        """Called by `save`: keeps the exemplars and the calibration."""
+        for name in (EXEMPLARS, CALIBRATION):
+            kept = getattr(self, name.removesuffix(".npz"))
+            if kept is not None:
+                kept.save(os.path.join(folder, name))
+
+    def load_assets(self, folder):
+        """Called by `load_model`."""
+        from deepncm_tf.evaluation import explanation
+        from deepncm_tf.models import rejection
+
+        path = os.path.join(folder, EXEMPLARS)
+        if os.path.exists(path):
+            self.exemplars = explanation.Exemplars.load(path)
+        path = os.path.join(folder, CALIBRATION)
+        if os.path.exists(path):
+            self.calibration = rejection.Calibration.load(path)
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
+        """Exports the model for serving.
+
+        A SavedModel has endpoints on float32 images `(batch, ...)`: `serve` gives logits,
+        `embed` features and, after `calibrate`, `classify` a dictionary as from
+        `Calibration.judge`. Other formats are those of `keras.Model.export`.
+        """
+        if format != "tf_saved_model" or kwargs:
+            return super().export(filepath, format=format, verbose=verbose, **kwargs)
+        archive = keras.export.ExportArchive()
+        archive.track(self)
+        signature = [keras.InputSpec(shape=self.image_shape, dtype="float32")]
+        archive.add_endpoint("serve", lambda image: self(image), signature)
+        archive.add_endpoint(
+            "embed", lambda image: self(image, return_features=True)[1], signature
+        )
+        if self.calibration is not None:
+            archive.add_endpoint("classify", self._judge, signature)
+        archive.write_out(filepath, verbose=verbose if verbose is not None else True)
+        return None
+
+    def _judge(self, image):
+        logits, features = self(image, return_features=True)
+        return self.calibration.judge(self.classifier, features, logits)
