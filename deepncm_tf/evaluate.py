@@ -6,7 +6,8 @@
 The bank holds the features of the training images as in a test, without augmentation, or
 comes from a file of `python -m deepncm_tf.features`. The accuracy is also that of the
 classifier adapted to it: with the means of all its features, for example. Sub-centroids are
-also tried with the nearest training images in their place (anchored). Writes
+also tried with the nearest training images in their place (anchored). --unknown=DATASET
+asks how well its images are told from those of the known classes, by seven scores. Writes
 evaluation.json into the run's folder.
 """
 
@@ -21,11 +22,13 @@ import sys
 
 from absl import flags as absl_flags
 
+from deepncm_tf import flags
 from deepncm_tf.data import bank_files
 from deepncm_tf.flags.flag import positive
 from deepncm_tf.flags.list_flag import define_list
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.runs.config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
@@ -41,6 +44,13 @@ absl_flags.DEFINE_string(
 )
 absl_flags.DEFINE_string(
     "knn", "exact", "exact, or faiss where it is installed.", flag_values=FLAGS
+)
+absl_flags.DEFINE_string(
+    "unknown",
+    None,
+    "Dataset of images of no known class, cifar100 for example: how well they are told "
+    "from the known ones.",
+    flag_values=FLAGS,
 )
 absl_flags.DEFINE_string("split", "test", "test or val.", flag_values=FLAGS)
 
@@ -64,6 +74,7 @@ def main(argv):
             FLAGS.split,
             FLAGS.knn,
             FLAGS.data_dir,
+            FLAGS.unknown,
         )
         path = pathlib.Path(FLAGS.model_dir) / "evaluation.json"
         output_files.keep_figures(path, figures)
@@ -104,6 +115,7 @@ def evaluate(
     split="test",
     search="exact",
     data_dir=None,
+    unknown=None,
 ):
     """Evaluates a model's features.
 
@@ -115,6 +127,7 @@ def evaluate(
         split: `"test"` or `"val"`, the queries.
         search: `"exact"` or `"faiss"`.
         data_dir: Folder of TFDS datasets, or None.
+        unknown: Name of a dataset whose test images are of no known class, or None.
 
     Returns:
         Dictionary: `split`, `knn` and `bank`, what was evaluated and how; `accuracy` of the
@@ -122,15 +135,20 @@ def evaluate(
         with the state of all images of the bank instead; for sub-centroids
         `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each
         number of neighbours and temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
-        `retrieval.retrieval_metrics` among the queries.
+        `retrieval.retrieval_metrics` among the queries; and for each of the seven scores
+        of `evaluation.unknown` `unknown_NAME_SCORE`, a dictionary of its metrics.
     """
     import numpy as np
 
     from deepncm_tf import evaluation
+    from deepncm_tf.data import datasets
     from deepncm_tf.evaluation import retrieval
     from deepncm_tf.evaluation.explanation import find_exemplars
+    from deepncm_tf.evaluation.unknown import KnownFeatures, compare_scores
     from deepncm_tf.runs.finished_run import FinishedRun
 
+    if unknown is not None:
+        check_unknown(unknown, read_config(model_dir))
     run = FinishedRun(model_dir, data_dir)
     if split not in run.splits or split == "train":
         wanted = sorted(set(run.splits) - {"train"})
@@ -148,6 +166,13 @@ def evaluate(
         figures["adapted_accuracy"] = _adapted_accuracy(
             classifier, bank_features, bank_labels, features, labels
         )
+    if unknown is not None:
+        images, _ = datasets.load(
+            unknown, data_dir=data_dir, image_size=flags.image_size(run.config)
+        )["test"]
+        known = KnownFeatures(bank_features, bank_labels)
+        scores = compare_scores(classifier, known, features, labels, run.embed(images))
+        figures |= {f"unknown_{unknown}_{name}": found for name, found in scores.items()}
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         classifier.anchor(
@@ -164,6 +189,18 @@ def evaluate(
         figures[f"knn_{k}_{temperature:g}"] = first
         figures[f"knn_top5_{k}_{temperature:g}"] = first_five
     return figures | retrieval.retrieval_metrics(queries, labels)
+
+
+def check_unknown(name, config):
+    """Raises a ValueError where a dataset has no images of other classes."""
+    from deepncm_tf.data import datasets
+
+    if not datasets.is_known(name) or name == config["dataset"]:
+        raise ValueError(
+            f"--unknown must be another dataset than the run's, one of "
+            f"{sorted(datasets.DATASETS)} or folder:PATH. Received: --unknown={name}, of a "
+            f"run on {config['dataset']}"
+        )
 
 
 def _adapted_accuracy(classifier, bank_features, bank_labels, features, labels):

@@ -243,6 +243,11 @@ class Classifier(ClassState):
         """
         return ops.expand_dims(self(features), axis=-1)
 
+    @property
+    def has_prototypes(self):
+        """Whether `prototype_scores` are of prototypes, not the logits."""
+        return type(self).prototype_scores is not Classifier.prototype_scores
+
     def unit_features(self, features):
         """Features of unit length, `(batch, ..., d)`: their inner product is a cosine."""
         return unit(ops.cast(features, self.state_dtype))

@@ -105,27 +105,55 @@ class KnownFeatures:
         return self.mahalanobis(features) + np.square(centred).sum(axis=1)
 
 
-def all_scores(known, features, logits, nearness=None):
+def all_scores(known, classifier, features):
     """All seven scores of inputs.
 
     Args:
         known: `KnownFeatures`.
+        classifier: A `Classifier`. Where it has prototypes, `distance` is the nearness to
+            the nearest of them, as the method measures it; else that of `known`.
         features: `(n, d)` array.
-        logits: `(n, C)` array.
-        nearness: `(n,)`, to the nearest prototype of the method, in place of `distance` to
-            the nearest class mean; or None.
 
     Returns:
         Dictionary from names to `(n,)` float64 arrays.
     """
+    logits = np.asarray(classifier(features))
+    distance = known.distance(features)
+    if classifier.has_prototypes:
+        nearness = np.asarray(classifier.prototype_scores(features), "float64")
+        distance = nearness.max(axis=(1, 2))
     return {
         "max_probability": max_probability(logits),
         "max_logit": max_logit(logits),
         "energy": energy(logits),
-        "distance": known.distance(features) if nearness is None else np.asarray(nearness),
+        "distance": distance,
         "knn": known.knn(features),
         "mahalanobis": known.mahalanobis(features),
         "relative_mahalanobis": known.relative_mahalanobis(features),
+    }
+
+
+def compare_scores(classifier, known, features, labels, others):
+    """How well each score tells inputs of known classes from others.
+
+    Args:
+        classifier: A `Classifier`.
+        known: `KnownFeatures` of training inputs.
+        features, labels: `(n, d)` and `(n,)` integers, of other inputs of known classes.
+        others: `(m, d)` features.
+
+    Returns:
+        Dictionary from names of scores to dictionaries of metrics.
+    """
+    scores = all_scores(known, classifier, features)
+    other_scores = all_scores(known, classifier, others)
+    is_right = np.asarray(classifier(features)).argmax(axis=-1) == np.asarray(labels)
+    return {
+        name: {
+            **detection_metrics(values, other_scores[name]),
+            "oscr": oscr(values, is_right, other_scores[name]),
+        }
+        for name, values in scores.items()
     }
 
 

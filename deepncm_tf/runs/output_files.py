@@ -44,6 +44,10 @@ def keep_figures(path, figures):
         files.write_json(path, figures)
     finally:
         for name, value in figures.items():
-            print(
-                f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}"
-            )
+            print(f"{name}: {_in_words(value)}")
+
+
+def _in_words(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+    return f"{value:.4f}" if isinstance(value, float) else f"{value}"

@@ -23,6 +23,7 @@ DEFAULTS = {
         "knn": "exact",
         "split": "test",
         "data_dir": None,
+        "unknown": None,
     },
 }
 

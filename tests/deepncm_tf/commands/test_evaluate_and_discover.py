@@ -70,6 +70,45 @@ def test_evaluation(finished, patch, tmp_path):
     assert found["knn_1_1"] == pytest.approx(expected)
 
 
+def test_images_of_no_known_class(finished, patch, capsys):
+    """Noise, and the known images themselves: told easily, and not at all."""
+    _, folder = finished
+    _, (images, _) = datasets.load("digits", "coarse").values()
+    noise = np.random.default_rng(0).integers(256, size=(30, 32, 32, 3)).astype("uint8")
+    load = datasets.load
+
+    def load_others(name, *args, **kwargs):
+        others = {"cifar10": noise, "cifar100": images}
+        if name in others:
+            return {"test": (others[name], np.zeros(len(others[name]), "int32"))}
+        return load(name, *args, **kwargs)
+
+    patch.setattr(datasets, "load", load_others)
+    for name in ("cifar10", "cifar100"):
+        run(patch, evaluate, model_dir=str(folder), k=["1"], unknown=name)
+        found = json.loads((folder / "evaluation.json").read_text())
+        figures = {k: v for k, v in found.items() if k.startswith(f"unknown_{name}_")}
+        assert len(figures) == 7
+        for metrics in figures.values():
+            assert set(metrics) > {"auroc", "fpr_at_95_tpr", "oscr"}
+            assert 0 <= metrics["oscr"] <= found["accuracy"]
+        auroc = figures[f"unknown_{name}_mahalanobis"]["auroc"]
+        assert auroc > 0.9 if name == "cifar10" else auroc == pytest.approx(0.5, abs=0.15)
+    assert f"unknown_cifar100_energy: auroc {auroc:.1f}"[:-2] in capsys.readouterr().out
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["digits", "nonsense"])
+def test_unknown_images_of_another_dataset(finished, patch, capsys, name):
+    _, folder = finished
+    with pytest.raises(SystemExit):
+        run(patch, evaluate, model_dir=str(folder), unknown=name)
+    assert (
+        "--unknown must be another dataset than the run's, one of ['cifar10'"
+        in capsys.readouterr().err
+    )
+
+
 def disk_full(*args, **kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
 

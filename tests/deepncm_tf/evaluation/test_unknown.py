@@ -68,19 +68,33 @@ def test_scores_of_features_in_a_loop(rng, bank):
         assert known.relative_mahalanobis(own) == pytest.approx(relative)
 
 
-def test_all_scores_fall_where_inputs_move_away(rng, bank):
+@pytest.mark.parametrize("has_prototypes", [False, True])
+def test_all_scores_fall_where_inputs_move_away(bank, has_prototypes):
     features, labels = bank
     known = unknown.KnownFeatures(features, labels)
-    logits = -np.square(features[:, None] - known.means).sum(axis=-1)
-    scores = unknown.all_scores(known, features, logits)
+
+    class Means:
+        def __call__(self, x):
+            return -np.square(x[:, None] - known.means).sum(axis=-1)
+
+        def prototype_scores(self, x):
+            return 2 * self(x)[..., None]
+
+    Means.has_prototypes = has_prototypes
+    classifier = Means()
+    scores = unknown.all_scores(known, classifier, features)
     assert len(scores) == 7
     assert all(values.shape == (90,) for values in scores.values())
-    far = unknown.all_scores(known, -20 * features, logits - 1e4)
+    np.testing.assert_allclose(
+        scores["distance"], (1 + has_prototypes) * classifier(features).max(axis=1)
+    )
+    far = unknown.all_scores(known, classifier, -20 * features)
     for name in ("max_logit", "energy", "distance", "knn", "mahalanobis"):
         assert np.median(far[name]) < np.median(scores[name]), name
-    nearness = np.arange(90.0)
-    replaced = unknown.all_scores(known, features, logits, nearness)["distance"]
-    np.testing.assert_array_equal(replaced, nearness)
+    compared = unknown.compare_scores(classifier, known, features, labels, -20 * features)
+    assert compared["distance"]["auroc"] > 0.95
+    accuracy = (classifier(features).argmax(axis=1) == labels).mean()
+    assert compared["distance"]["oscr"] <= accuracy
 
 
 def test_equal_features_and_fewer_samples_than_dimensions(rng):
