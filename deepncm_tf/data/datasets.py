@@ -56,6 +56,11 @@ DATASETS = {
 }
 
 
+# Of a folder or another dataset of TFDS: as many classes as it has. It may be small, as the
+# digits are.
+OTHERS = Recipe({"fine": None}, batch_size=32, train_epochs=50, bn_momentum=0.99)
+
+
 def is_known(name):
     """Whether it is the name of a dataset; a folder or TFDS's is not looked for."""
     others = (FOLDER, TFDS)
@@ -63,17 +68,18 @@ def is_known(name):
 
 
 def recipe(name):
-    """The `Recipe` of a dataset.
+    """The `Recipe` of a dataset; a folder or TFDS's is not looked for."""
+    return DATASETS.get(name, OTHERS)
+
+
+def num_classes(name, label="fine"):
+    """Number of a dataset's classes.
 
     Raises:
         FolderError: If it is a folder that cannot be used.
         DatasetNotFoundError: If TFDS has no such dataset of images and labels.
     """
-    if name in DATASETS:
-        return DATASETS[name]
-    num_classes = {"fine": len(class_names(name))}
-    # It may be small, as the digits are.
-    return Recipe(num_classes, batch_size=32, train_epochs=50, bn_momentum=0.99)
+    return recipe(name).num_classes[label] or len(class_names(name))
 
 
 def load(
@@ -114,11 +120,10 @@ def load(
             f"`name` must be one of {sorted(DATASETS)}, 'folder:PATH' or 'tfds:NAME'. "
             f"Received: name={name!r}"
         )
-    num_classes = recipe(name).num_classes
-    if label not in num_classes:
+    labels = recipe(name).num_classes
+    if label not in labels:
         raise ValueError(
-            f"`label` must be one of {sorted(num_classes)} for {name}. "
-            f"Received: label={label!r}"
+            f"`label` must be one of {sorted(labels)} for {name}. Received: label={label!r}"
         )
     image_size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
@@ -134,7 +139,7 @@ def load(
             }
     if validation_fraction:
         splits["train"], splits["val"] = _hold_out(
-            *splits["train"], validation_fraction, num_classes[label]
+            *splits["train"], validation_fraction, num_classes(name, label)
         )
     return splits
 

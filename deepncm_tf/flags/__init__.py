@@ -207,7 +207,7 @@ def _check_combinations(config):
 
 def num_classes(config):
     """Number of classes of a resolved config."""
-    return datasets.recipe(config["dataset"]).num_classes[config["label"]]
+    return datasets.num_classes(config["dataset"], config["label"])
 
 
 def classifier_arguments(config):

@@ -62,7 +62,7 @@ def test_they_are_resized_held_out_and_the_same_each_time(data_dir):
 
 def test_classes():
     assert datasets.class_names("tfds:mnist") == [str(digit) for digit in range(10)]
-    assert datasets.recipe("tfds:mnist").num_classes == {"fine": 10}
+    assert datasets.num_classes("tfds:mnist") == 10
 
 
 @pytest.mark.bad_input

@@ -46,8 +46,14 @@ def test_the_classes_of_a_folder(pictures):
     assert (config["batch_size"], config["resnet_size"]) == (32, 32)
     with pytest.raises(flags.FlagError, match="needs a dataset with superclasses"):
         flags.resolve({"dataset": f"folder:{pictures}", "label": "coarse"})
+
+
+def test_a_folder_is_looked_for_when_its_classes_are():
+    """A run's flags can be read where its images are no more."""
+    config = flags.resolve({"dataset": "folder:/nowhere"})
+    assert flags.run_name(flags.identity(config)) == flags.run_name(config)
     with pytest.raises(FolderError, match="Received: /nowhere"):
-        flags.resolve({"dataset": "folder:/nowhere"})
+        flags.num_classes(config)
 
 
 def test_one_folder_is_one_run(pictures, monkeypatch):

@@ -11,7 +11,7 @@ from interrupting import InterruptedRunError, interrupt
 from same_run import assert_same_run, metrics
 from small_runs import config
 
-from deepncm_tf import backbones, cifar_main, runs
+from deepncm_tf import backbones, cifar_main, evaluate, explain, runs
 from deepncm_tf.data import folders
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_run import FinishedRun
@@ -47,6 +47,18 @@ def test_a_folder_becomes_a_classifier(tmp_path, pictures, small_network, capsys
     logits = run.model.classifier(run.embed(images))
     accuracy = (to_numpy(logits).argmax(axis=-1) == labels).mean()
     np.testing.assert_allclose(accuracy, result["final_test_accuracy"], atol=1e-6)
+
+
+def test_the_other_commands_read_such_a_run(tmp_path, pictures, small_network):
+    training.run(folder_config(tmp_path / "run", pictures, train_epochs=4))
+    figures = evaluate.evaluate(str(tmp_path / "run"), neighbours=(3,))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    np.testing.assert_allclose(figures["accuracy"], result["final_test_accuracy"])
+    assert figures["knn_3_0.05"] >= 0.9
+    images = [pictures / "red" / "000.png", pictures / "blue" / "001.jpg"]
+    explain.write(str(tmp_path / "run"), tmp_path / "report", images)
+    report = json.loads((tmp_path / "report" / "explanations.json").read_text())
+    assert [query["predicted"] for query in report["queries"]] == ["red", "blue"]
 
 
 @pytest.mark.parametrize("where", ["batch", "between"])
