@@ -190,6 +190,9 @@ class Classifier(ClassState):
                 self._samples(features[part], labels[part], weights)
             )
             folds = batch if folds is None else list(map(statistics.add, folds, batch))
+            for sums in batch:
+                if sums.moment is None:  # with second moments `refresh` says it
+                    statistics.warn_where_rounded(sums)
         self.write_statistics(folds)
         self.refresh()
 

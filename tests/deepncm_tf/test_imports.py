@@ -15,6 +15,7 @@ ROOMS = {
     "distribution": "utils",
     "numerics": "utils distribution",
     "classifiers": "utils distribution numerics",
+    "estimators": "utils numerics classifiers",
     "evaluation": "utils numerics",
     "models": "utils distribution numerics classifiers evaluation",
     "data": "utils distribution",

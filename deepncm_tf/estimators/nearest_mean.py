@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classifiers with class statistics as one scikit-learn estimator."""
+
+import numpy as np
+from keras import ops
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from deepncm_tf import classifiers
+
+HEADS = ("online", "lda", "ranpac")
+
+
+class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
+    """Nearest class means, and what else follows from class statistics.
+
+    What is learned does not depend on the order of samples, nor on how `partial_fit` gets
+    them, to the bit.
+
+    Args:
+        head: `"online"` for class means, `"lda"` for linear discriminants or `"ranpac"` for
+            ridge regression on random features.
+        arguments: Dictionary of arguments of `OnlineMean`, `LinearDiscriminant` or
+            `RandomFeatures`, such as `{"metric": "cosine", "center": "mean"}`; or None.
+
+    Attributes:
+        classes_: `(n_classes,)` array, the labels.
+        classifier_: The `deepncm_tf.classifiers.Classifier`.
+        n_features_in_: Int.
+
+    Example:
+        >>> x, y = [[0.0, 1.0], [0.0, 3.0], [4.0, 0.0], [4.0, 2.0]], list("aabb")
+        >>> NearestMeanClassifier("lda").fit(x, y).predict([[1.0, 1.0]]).tolist()
+        ['a']
+    """
+
+    def __init__(self, head="online", arguments=None):
+        self.head = head
+        self.arguments = arguments
+
+    def fit(self, X, y, sample_weight=None):  # noqa: N803
+        """Learns from samples, and forgets what was learned before.
+
+        Args:
+            X: `(n_samples, n_features)` array.
+            y: `(n_samples,)` array of labels: numbers or strings.
+            sample_weight: `(n_samples,)` array, or None for ones.
+
+        Returns:
+            Itself.
+        """
+        X, y = validate_data(self, X, y, dtype="float64")  # noqa: N806
+        return self._begin(unique_labels(y), y)._learn(X, y, sample_weight)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):  # noqa: N803
+        """Learns from more samples.
+
+        Args:
+            X, y, sample_weight: As for `fit`.
+            classes: Array of all labels that there will be; needed in the first call.
+
+        Returns:
+            Itself.
+        """
+        is_first = not hasattr(self, "classifier_")
+        X, y = validate_data(self, X, y, dtype="float64", reset=is_first)  # noqa: N806
+        if is_first:
+            if classes is None:
+                raise ValueError(
+                    "`classes`, all labels that there will be, must be given in the first "
+                    "call of `partial_fit`. Received: classes=None"
+                )
+            self._begin(unique_labels(classes), y)
+        elif classes is not None and not np.array_equal(
+            unique_labels(classes), self.classes_
+        ):
+            raise ValueError(
+                "`classes` must be those of the first call, "
+                f"{self.classes_.tolist()}. Received: classes={list(classes)}"
+            )
+        return self._learn(X, y, sample_weight)
+
+    def decision_function(self, X):  # noqa: N803
+        """Logits: `(n_samples, n_classes)`, or their difference `(n_samples,)` for two."""
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X):  # noqa: N803
+        """The softmax of the logits, `(n_samples, n_classes)`."""
+        logits = self._logits(X)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    def predict(self, X):  # noqa: N803
+        """Labels, `(n_samples,)`."""
+        numbers = self._logits(X).argmax(axis=1)
+        return self.classes_[numbers]
+
+    def _begin(self, classes, y):
+        check_classification_targets(y)
+        if self.head not in HEADS:
+            raise ValueError(f"`head` must be one of {HEADS}. Received: head={self.head!r}")
+        self.classes_ = classes
+        self.classifier_ = classifiers.get(
+            self.head, num_classes=len(classes), dtype="float64", **(self.arguments or {})
+        )
+        self.classifier_.build((None, self.n_features_in_))
+        return self
+
+    def _learn(self, samples, labels, sample_weight):
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"`y` must be labels in {self.classes_.tolist()}. Received: "
+                f"{unknown.tolist()}"
+            )
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, samples, ensure_non_negative=True
+            )
+        numbers = np.searchsorted(self.classes_, labels)
+        self.classifier_.adapt(samples, numbers, sample_weight, reset=False)
+        return self
+
+    def _logits(self, samples):
+        check_is_fitted(self, "classifier_")
+        samples = validate_data(self, samples, dtype="float64", reset=False)
+        return ops.convert_to_numpy(self.classifier_(samples))
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "classifier_" in state:
+            classifier = state["classifier_"]
+            state = {**state, "classifier_": None}
+            state["_config"] = classifier.get_config()
+            state["_weights"] = classifier.get_weights()
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        config, weights = state.pop("_config", None), state.pop("_weights", None)
+        super().__setstate__(state)
+        if config is not None:
+            cls = classifiers.NAMES[self.head]
+            self.classifier_ = cls.from_config(config)
+            self.classifier_.build((None, self.n_features_in_))
+            self.classifier_.set_weights(weights)

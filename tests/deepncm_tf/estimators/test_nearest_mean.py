@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The estimator does what scikit-learn asks of one, and what its classifier does."""
+
+import doctest
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from deepncm_tf.estimators import NearestMeanClassifier, nearest_mean
+
+HEADS = {
+    "online": None,
+    "lda": {"shrinkage": 0.01},
+    "ranpac": {"num_features": 40},
+}
+every_head = pytest.mark.parametrize("head", HEADS)
+
+
+def digits(n=300):
+    x, y = load_digits(return_X_y=True)
+    return x[:n], np.array([f"digit {label}" for label in y[:n]])
+
+
+@pytest.mark.slow
+@every_head
+def test_checks_of_scikit_learn(head):
+    check_estimator(NearestMeanClassifier(head, HEADS[head]), on_skip=None)
+
+
+def test_every_head_is_checked():
+    assert set(HEADS) == set(nearest_mean.HEADS)
+
+
+@every_head
+def test_a_batch_at_a_time_is_the_same_to_the_bit(head):
+    x, y = digits()
+    whole = NearestMeanClassifier(head, HEADS[head]).fit(x, y)
+    parts = clone(whole)
+    for rows in np.array_split(np.random.default_rng(0).permutation(len(x)), 4):
+        parts.partial_fit(x[rows], y[rows], classes=np.unique(y))
+    expected = whole.decision_function(x)
+    np.testing.assert_array_equal(parts.decision_function(x), expected)
+    again = pickle.loads(pickle.dumps(whole))
+    np.testing.assert_array_equal(again.decision_function(x), expected)
+    again.partial_fit(x, y)
+    np.testing.assert_allclose(whole.predict_proba(x).sum(axis=1), 1)
+    assert whole.score(x, y) > 0.85
+    assert set(whole.predict(x)) == set(y)
+
+
+def test_others_of_scikit_learn():
+    x, y = digits()
+    # No feature is constant, and all of them are on the grid.
+    x = x + np.random.default_rng(0).integers(-(2**12), 2**12, size=x.shape) / 2**12
+    np.testing.assert_array_equal(
+        NearestMeanClassifier().fit(x, y).predict(x), NearestCentroid().fit(x, y).predict(x)
+    )
+    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(x, y)
+    own = NearestMeanClassifier("lda", {"shrinkage": 0.3}).fit(x, y)
+    np.testing.assert_allclose(own.predict_proba(x), reference.predict_proba(x), atol=1e-6)
+
+
+def test_in_a_pipeline_and_a_search():
+    x, y = digits()
+    pipeline = make_pipeline(StandardScaler(), NearestMeanClassifier("lda"))
+    assert cross_val_score(pipeline, x, y, cv=3).mean() > 0.85
+    grid = {"nearestmeanclassifier__arguments": [{"shrinkage": s} for s in (0.01, 1.0)]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(x, y)
+    assert search.best_params_["nearestmeanclassifier__arguments"]["shrinkage"] == 0.01
+
+
+def test_example():
+    outcome = doctest.testmod(nearest_mean)
+    assert (outcome.attempted, outcome.failed) == (2, 0)
+
+
+@pytest.mark.bad_input
+def test_bad_input():
+    x, y = digits(30)
+    with pytest.raises(ValueError, match="Received: head='nca'"):
+        NearestMeanClassifier("nca").fit(x, y)
+    estimator = NearestMeanClassifier()
+    with pytest.raises(ValueError, match="Received: classes=None"):
+        estimator.partial_fit(x, y)
+    estimator.partial_fit(x, y, classes=np.unique(y))
+    with pytest.raises(ValueError, match=r"Received: \['other'\]"):
+        estimator.partial_fit(x[:1], ["other"])
+    with pytest.raises(ValueError, match="Received: classes="):
+        estimator.partial_fit(x, y, classes=["a", "b"])
