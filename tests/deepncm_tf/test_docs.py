@@ -100,14 +100,26 @@ def test_examples(module):
 
 
 def test_readme_example(tmp_path, monkeypatch):
-    """The README's Python, on fewer images for fewer epochs."""
+    """The README's first Python, on fewer images for fewer epochs."""
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(code.splitlines()) <= 20
     code = code.replace("epochs=10", "epochs=1")
     code = re.sub(r'(\w+, \w+) = (data\["\w+"\])', r"\1 = (part[:64] for part in \2)", code)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "digits.keras").exists()
+
+
+def test_readme_example_without_training(capsys):
+    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert "'unknown'" in capsys.readouterr().out
+    _, accuracy, *_ = names["model"].evaluate(
+        names["test_images"], names["test_labels"], verbose=0
+    )
+    (said,) = re.findall(r"prints an accuracy of ([\d.]+) %", README)
+    assert 100 * accuracy == pytest.approx(float(said), abs=0.5)
 
 
 def test_readme_commands_parse():
@@ -119,9 +131,9 @@ def test_readme_commands_parse():
     }
     for module, command in commands:
         if module == "cifar_main":
-            pairs = re.findall(r"--(\w+)=(\S+)", command)
+            pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)
             assert len(pairs) == command.count("--")
-            flags.resolve({name: flags.TABLE[name].kind(value) for name, value in pairs})
+            flags.resolve({name: flags.TABLE[name].kind(value or 1) for name, value in pairs})
         else:
             known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
             assert known([module, *shlex.split(command)]) == [module]
