@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test slow torture lint format clean
+.PHONY: help install demo test slow torture bench lint format clean
 help:
 	@echo "make install set up .venv"
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
 	@echo "make test    run the tests"
 	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
 	@echo "make torture kill runs at more than 100 points (half an hour)"
+	@echo "make bench   measure speed beside PyTorch and faiss (half an hour)"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
 	@echo "make clean   delete .venv"
@@ -28,6 +29,11 @@ slow: $(VENV)/installed
 
 torture: $(VENV)/installed
 	$(BIN)/python tests/support/torture.py
+
+bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[test,bench]'
+	$(BIN)/python -m benchmarks --write
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -133,7 +133,9 @@ def test_readme_commands_parse():
         if module == "cifar_main":
             pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)
             assert len(pairs) == command.count("--")
-            flags.resolve({name: flags.TABLE[name].kind(value or 1) for name, value in pairs})
+            flags.resolve(
+                {name: flags.TABLE[name].kind(value or 1) for name, value in pairs}
+            )
         else:
             known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
             assert known([module, *shlex.split(command)]) == [module]
