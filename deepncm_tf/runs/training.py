@@ -2,19 +2,19 @@
 """One run: from resolved flags to a folder with a model and its figures."""
 
 import contextlib
-import math
 import sys
 import time
 
 import keras
 
-from deepncm_tf import backbones, classifiers, flags, runs
+from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.classifier_model import Refresh
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.finite import NotFiniteError
+from deepncm_tf.runs import backbone
 from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.runs.checkpoints import Checkpoints
 from deepncm_tf.runs.plan import TrainingPlan
@@ -115,35 +115,6 @@ def _lost_images(splits):
         raise
 
 
-def build_backbone(config):
-    """The network of a config, from images to features.
-
-    Raises:
-        RunError: If it cannot be built, or its weights cannot be read.
-    """
-    size = flags.image_size(config)
-    bn_momentum = datasets.recipe(config["dataset"]).bn_momentum
-    name = config["backbone"]
-    if name is None:
-        return cifar_resnet(
-            config["resnet_size"],
-            config["resnet_version"],
-            (size, size, 3),
-            bn_momentum=bn_momentum,
-        )
-    own = {}
-    if backbones.find(name).is_resnet:
-        own = {"version": config["resnet_version"], "bn_momentum": bn_momentum}
-    try:
-        backbone = backbones.get(name, (size, size, 3), config["weights"], **own)
-    except OSError as error:
-        raise runs.RunError(f"--weights: {files.describe(error)}") from error
-    except ValueError as error:
-        raise runs.RunError(str(error)) from error
-    backbone.trainable = not config["freeze"]
-    return backbone
-
-
 def build_model(config, plan):
     """The model that a config describes, not yet compiled.
 
@@ -151,9 +122,19 @@ def build_model(config, plan):
         config: Dictionary of flags as from `flags.resolve`.
         plan: Its `TrainingPlan`.
     """
+    if config["backbone"] is None:
+        size = flags.image_size(config)
+        network = cifar_resnet(
+            config["resnet_size"],
+            config["resnet_version"],
+            (size, size, 3),
+            bn_momentum=datasets.recipe(config["dataset"]).bn_momentum,
+        )
+    else:
+        network = backbone.build(config)
     method = classifiers.NAMES[config["ncm"]]
     return DeepNCM(
-        build_backbone(config),
+        network,
         method(**method.prepare(flags.classifier_arguments(config), plan)),
         embedding_dim=config["embedding_dim"],
         normalize=method.wants_unit_features,
@@ -163,25 +144,12 @@ def build_model(config, plan):
     )
 
 
-def print_size(model):
-    """Says how many numbers a model learns, without and with weights of the classes."""
-    layers = [model.backbone, *([model.embedding] if model.embedding else [])]
-    shapes = [v.shape for layer in layers for v in layer.trainable_variables]
-    features = sum(math.prod(shape) for shape in shapes)
-    dimensions = model.embedding_dim or model.backbone.output_shape[-1]
-    head = (dimensions + 1) * model.classifier.num_classes
-    print(
-        f"Learnable parameters: {features:,} of the features, {features + head:,} with a "
-        "softmax head"
-    )
-
-
 def _train(config, folder, splits, stop):
     train = splits.pop("train")
     plan = TrainingPlan.make(config, train[1])
     model = build_model(config, plan)
     if replicas.is_chief(model.distribute_strategy):
-        print_size(model)
+        backbone.print_size(model)
     model.compile(
         plan.optimizer(),
         metrics=["accuracy"],

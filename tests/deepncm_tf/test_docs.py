@@ -14,7 +14,7 @@ import pytest
 from deepncm_tf import DeepNCM, backbones, classifiers, evaluation, flags
 from deepncm_tf.backbones import efficientnet_lite, registry, torch_file
 from deepncm_tf.classifiers import metrics
-from deepncm_tf.data import augmentation, datasets, pipeline
+from deepncm_tf.data import augmentation, datasets, folders, pipeline, tfds_images
 from deepncm_tf.distribution import strategies
 from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model
@@ -43,6 +43,9 @@ DOCUMENTED = [
     evaluation.nearest,
     explanation.explain,
     explanation.find_exemplars,
+    folders.load,
+    folders.scan,
+    folders.split,
     imagenet_resnet,
     page.Exemplar,
     page.explanations_page,
@@ -56,6 +59,7 @@ DOCUMENTED = [
     pipeline.standardize,
     pipeline.training_dataset,
     strategies.get_strategy,
+    tfds_images.load,
     torch_file.read,
     training.run,
     metrics.DeadSubCentroids,
