@@ -149,10 +149,10 @@ class NearestSubCentroid(Classifier):
 
     def take_classes(self, other, groups):
         """A class of several has the sub-centroids of all of them."""
-        old, sizes = ops.convert_to_numpy(other.sub_centroids), other._sizes_list()
+        old, numbers = ops.convert_to_numpy(other.sub_centroids), other._sizes_list()
         new = ops.convert_to_numpy(self.sub_centroids).copy()
         for c, group in enumerate(groups):
-            own = [row for label in group for row in old[label, : sizes[label]]]
+            own = [row for label in group for row in old[label, : numbers[label]]]
             for k, row in enumerate(own):
                 new[c, k] = row
         self.sub_centroids.assign(new)
@@ -164,7 +164,8 @@ class NearestSubCentroid(Classifier):
         for name in ("logit_scale", "logit_offset"):
             if hasattr(other, name):
                 means = statistics.sum_groups(getattr(other, name), groups)
-                means = means / [float(max(len(group), 1)) for group in groups]
+                sizes = [float(max(len(group), 1)) for group in groups]
+                means = means / ops.convert_to_tensor(sizes, means.dtype)
                 is_new = ops.convert_to_tensor([not group for group in groups])
                 start = ops.copy(getattr(self, name))
                 getattr(self, name).assign(ops.where(is_new, start, means))
