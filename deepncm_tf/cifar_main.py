@@ -23,7 +23,7 @@ from absl import app
 from absl import flags as absl_flags
 
 from deepncm_tf import flags, runs
-from deepncm_tf.runs.command_line import CommandLine, prepare_tensorflow
+from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
 from deepncm_tf.utils import environment
 
 flags.define()
@@ -41,7 +41,7 @@ def main(argv):
         folder.check()
         begun_with = folder.begun_with()
 
-    prepare_tensorflow()
+    quiet_tensorflow()
     if begun_with is not None:
         environment.use(begun_with)
     from deepncm_tf.runs import training

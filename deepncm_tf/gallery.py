@@ -19,7 +19,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.runs import output_files
-from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, prepare_tensorflow
+from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.runs.config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
@@ -40,7 +40,7 @@ def main(argv):
     command_line.refuse_arguments(argv)
     if not FLAGS.model_dirs:
         command_line.fail("--model_dirs=DIR,... is needed: finished runs", USAGE_STATUS)
-    prepare_tensorflow()
+    quiet_tensorflow()
     with command_line.errors():
         check(FLAGS.model_dirs)
         if pathlib.Path(FLAGS.output).suffix != ".html":

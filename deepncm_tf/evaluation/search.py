@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact search of the rows with the largest inner products, in blocks, on all cores.
 
-A block of similarities stays in the processor's cache. Of each block after the first, only
-what exceeds the smallest of the k largest so far is looked at again: a few per query.
+A block of similarities stays in the processor's cache. Of it only those that exceed the
+smallest of a query's k largest so far are kept, a few; they are merged with the k largest
+each time twice as many rows have been seen.
 """
 
 import concurrent.futures
@@ -11,8 +12,8 @@ import os
 import numpy as np
 import threadpoolctl
 
-QUERIES = 512  # of a block, at most
-FIRST_ROWS, ROWS = 1024, 4096  # of the first block of the bank, and of the others
+QUERIES, ROWS = 1024, 512  # of a block, at most
+FIRST_ROWS = 256  # of the first block, at least
 CELL = 32  # bytes that a similarity takes at most, with what is made of it
 
 
@@ -35,15 +36,21 @@ def largest_products(queries, bank, k, exclude, memory_budget, progress):
     products = np.empty((len(queries), k), "float32")
     rows = np.empty((len(queries), k), "int32")
     num_threads = _num_cores()
-    blocks = _blocks(bank, k)
-    width = k + max(block.shape[1] for block, _ in blocks)
-    size = int(np.clip(memory_budget // (num_threads * CELL * width), 1, QUERIES))
+    first = min(max(4 * k, FIRST_ROWS), len(bank))
+    width = max(first, ROWS) + 4 * k
+    affordable = memory_budget // (num_threads * CELL * width)
+    share = -(-len(queries) // num_threads)  # every core has something to do
+    size = max(1, min(affordable, QUERIES, share))
     starts = range(0, len(queries), size)
 
     def search_part(start):
         part = slice(start, start + size)
         own = None if exclude is None else np.asarray(exclude[part])
-        products[part], rows[part] = _search(queries[part], blocks, k, own)
+        search = _Search(queries[part], own, k)
+        search.look_at(bank[:first], 0)
+        for row in range(first, len(bank), ROWS):
+            search.look_at(bank[row : row + ROWS], row)
+        products[part], rows[part] = search.result()
 
     # Each thread multiplies by itself, while others compare: the library's own threads
     # would wait for each other after each product.
@@ -63,47 +70,88 @@ def _num_cores():
     return os.cpu_count() or 1
 
 
-def _blocks(bank, k):
-    """Parts of the bank, transposed, each with the number of its first row."""
-    first = max(k, FIRST_ROWS)
-    starts = [0, *range(first, len(bank), ROWS)]
-    ends = [*starts[1:], len(bank)]
-    return [(bank[start:end].T, start) for start, end in zip(starts, ends, strict=True)]
+class _Search:
+    """The k largest products of some queries, of the rows that were looked at so far.
 
+    Args:
+        queries: float32 `(n, d)`.
+        own: `(n,)` integers, rows to leave out, -1 for none; or None.
+        k: Int.
+    """
 
-def _search(queries, blocks, k, own):
-    """What `largest_products` returns, for the queries of a block."""
-    products = rows = None
-    for block, start in blocks:
-        similarities = queries @ block
-        if own is not None:
-            inside = np.flatnonzero((own >= start) & (own < start + block.shape[1]))
-            similarities[inside, own[inside] - start] = -np.inf
-        if products is None:
-            columns = np.arange(block.shape[1], dtype="int32")
+    def __init__(self, queries, own, k):
+        self.queries = queries
+        self.own = own
+        self.k = k
+        self.products = self.rows = None  # the k largest, `(n, k)`
+        self.least = None  # the smallest of them, `(n, 1)`
+        self.kept = []  # of later blocks: queries, rows and products
+        self.number_kept = 0
+        self.next_merge = 0  # row
+        # Fresh arrays would be cleared by the system each time.
+        self.similarities = np.empty((len(queries), ROWS), "float32")
+        self.is_larger = np.empty((len(queries), ROWS), bool)
+
+    def look_at(self, block, start):
+        """Takes in some rows of the bank, whose first is `start`; the first block has k."""
+        similarities = self._multiply(block)
+        if self.own is not None:
+            inside = np.flatnonzero((self.own >= start) & (self.own < start + len(block)))
+            similarities[inside, self.own[inside] - start] = -np.inf
+        if self.products is None:
+            columns = np.arange(len(block), dtype="int32")
             columns = np.broadcast_to(columns, similarities.shape)
-            products, rows = _largest(similarities, columns, k)
+            self._set(*_largest(similarities, columns, self.k))
         else:
-            products, rows = _merge(products, rows, similarities, start)
-    order = np.argsort(-products, axis=1, kind="stable")
-    return np.take_along_axis(products, order, 1), np.take_along_axis(rows, order, 1)
+            self._keep_larger(similarities, start)
+        if start + len(block) >= self.next_merge:
+            self._merge()
+            self.next_merge = 2 * (start + len(block))
 
+    def result(self):
+        """The k largest products, falling, and their rows."""
+        self._merge()
+        order = np.argsort(-self.products, axis=1, kind="stable")
+        return (
+            np.take_along_axis(self.products, order, 1),
+            np.take_along_axis(self.rows, order, 1),
+        )
 
-def _merge(products, rows, similarities, start):
-    """The k largest of those so far and of a block's, whose first row is `start`."""
-    cells = np.flatnonzero(similarities > products.min(axis=1, keepdims=True))
-    if not len(cells):
-        return products, rows
-    (num_queries, k), columns = products.shape, similarities.shape[1]
-    query, column = np.divmod(cells, columns)
-    counts = np.bincount(query, minlength=num_queries)
-    place = k + np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = num_queries, k + counts.max()
-    more_products, more_rows = np.full(shape, -np.inf, "float32"), np.zeros(shape, "int32")
-    more_products[:, :k], more_rows[:, :k] = products, rows
-    more_products[query, place] = similarities.ravel()[cells]
-    more_rows[query, place] = start + column
-    return _largest(more_products, more_rows, k)
+    def _multiply(self, block):
+        if len(block) != ROWS or self.products is None:
+            return self.queries @ block.T
+        return np.matmul(self.queries, block.T, out=self.similarities)
+
+    def _keep_larger(self, similarities, start):
+        columns = similarities.shape[1]
+        is_larger = self.is_larger if columns == ROWS else None
+        is_larger = np.greater(similarities, self.least, out=is_larger)
+        cells = np.flatnonzero(is_larger)
+        query, column = np.divmod(cells, columns)
+        row = (start + column).astype("int32")
+        self.kept.append((query, row, similarities.ravel()[cells]))
+        self.number_kept += len(cells)
+        if self.number_kept > 4 * self.k * len(self.queries):
+            self._merge()
+
+    def _merge(self):
+        """Puts what was kept of later blocks among the k largest."""
+        if self.number_kept:
+            query, row, product = map(np.concatenate, zip(*self.kept, strict=True))
+            order = np.argsort(query, kind="stable")  # rows stay in their order
+            query, row, product = query[order], row[order], product[order]
+            counts = np.bincount(query, minlength=len(self.queries))
+            place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+            shape = len(self.queries), self.k + counts.max()
+            products, rows = np.full(shape, -np.inf, "float32"), np.zeros(shape, "int32")
+            products[:, : self.k], rows[:, : self.k] = self.products, self.rows
+            products[query, self.k + place], rows[query, self.k + place] = product, row
+            self._set(*_largest(products, rows, self.k))
+        self.kept, self.number_kept = [], 0
+
+    def _set(self, products, rows):
+        self.products, self.rows = products, rows
+        self.least = products.min(axis=1, keepdims=True)
 
 
 def _largest(products, rows, k):

@@ -8,7 +8,7 @@ import sys
 from absl import flags, logging
 
 from deepncm_tf.runs.config import read_config
-from deepncm_tf.utils import environment, files
+from deepncm_tf.utils import files
 from deepncm_tf.utils.errors import UserError
 from deepncm_tf.utils.signals import flush_output
 
@@ -65,12 +65,12 @@ class CommandLine:
     def finished_run(self, argv, flag_values):
         """The config of --model_dir, before TensorFlow takes its time.
 
-        Ends the program where there is no finished run.
+        Ends the program where there is no finished run. TensorFlow is told to be quiet.
         """
         self.refuse_arguments(argv)
         if not flag_values.model_dir:
             self.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
-        prepare_tensorflow()
+        quiet_tensorflow()
         with self.errors():
             return read_config(flag_values.model_dir)
 
@@ -90,12 +90,8 @@ class CommandLine:
         sys.exit(status)
 
 
-def prepare_tensorflow():
-    """Leaves of TensorFlow's lines the warnings, and keeps memory that it frees.
-
-    Call it before TensorFlow is imported.
-    """
-    environment.keep_freed_memory()
+def quiet_tensorflow():
+    """Leaves of TensorFlow's lines the warnings. Call it before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)  # TFDS's and tf.distribute's lines of each step
 

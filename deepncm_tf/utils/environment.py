@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorFlow takes from the process: variables, read at its import, and memory."""
+"""Environment variables that TensorFlow reads when it is imported, and never again."""
 
-import ctypes
 import os
 import platform
 import sys
@@ -11,10 +10,6 @@ import warnings
 # training the ResNet-32 then takes about 1.7 times as long.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 NAMES = (ONEDNN,)  # those that change a result's rounding
-# Parameters of glibc's mallopt. Blocks up to the largest size that it allows are not mapped
-# one by one, and 8 GiB may be free at the end of the heap before any of it is given back.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-MALLOC = ((M_MMAP_THRESHOLD, 32 * 2**20), (M_TRIM_THRESHOLD, 2**31 - 1))
 _given = os.environ.get(ONEDNN)  # the user's own setting
 
 
@@ -65,21 +60,6 @@ def as_given():
     if _given is None:
         environment.pop(ONEDNN, None)
     return environment
-
-
-def keep_freed_memory():
-    """Has the C library keep what is freed, for a program that soon needs as much again.
-
-    A step of training allocates and frees arrays of some MiB. By default glibc gives each
-    of them back to the system, which clears its pages when they are asked for again. Does
-    nothing without glibc, or where the user has set one of its variables, `MALLOC_...`.
-    """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, value in MALLOC:
-            mallopt(parameter, value)
 
 
 def _tensorflow_is_imported():

