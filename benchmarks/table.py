@@ -43,7 +43,9 @@ class Row:
 
     def cells(self):
         """The columns of the table, a list of strings."""
-        ratio = f"{self.ratio:,.3g}" if isinstance(self.ratio, float) else str(self.ratio)
+        ratio = str(self.ratio)
+        if isinstance(self.ratio, float):
+            ratio = f"{self.ratio:,.0f}" if self.ratio >= 100 else f"{self.ratio:.2g}"
         if not self.goal:
             return [self.item, self.ours, self.theirs, ratio, "", ""]
         sign, limit = self.goal.split()
