@@ -141,7 +141,6 @@ def evaluate(
     import numpy as np
 
     from deepncm_tf import evaluation
-    from deepncm_tf.data import datasets
     from deepncm_tf.evaluation import retrieval
     from deepncm_tf.evaluation.explanation import find_exemplars
     from deepncm_tf.evaluation.unknown import KnownFeatures, compare_scores
@@ -167,9 +166,7 @@ def evaluate(
             classifier, bank_features, bank_labels, features, labels
         )
     if unknown is not None:
-        images, _ = datasets.load(
-            unknown, data_dir=data_dir, image_size=flags.image_size(run.config)
-        )["test"]
+        images = _unknown_images(unknown, run.config, data_dir)
         known = KnownFeatures(bank_features, bank_labels)
         scores = compare_scores(classifier, known, features, labels, run.embed(images))
         figures |= {f"unknown_{unknown}_{name}": found for name, found in scores.items()}
@@ -195,12 +192,26 @@ def check_unknown(name, config):
     """Raises a ValueError where a dataset has no images of other classes."""
     from deepncm_tf.data import datasets
 
-    if not datasets.is_known(name) or name == config["dataset"]:
+    is_own = name == config["dataset"]
+    if not datasets.is_known(name) or (is_own and config["known_classes"] is None):
         raise ValueError(
             f"--unknown must be another dataset than the run's, one of "
-            f"{sorted(datasets.DATASETS)} or folder:PATH. Received: --unknown={name}, of a "
-            f"run on {config['dataset']}"
+            f"{sorted(datasets.DATASETS)} or folder:PATH, or that of a run with "
+            f"--known_classes. Received: --unknown={name}, of a run on {config['dataset']}"
         )
+
+
+def _unknown_images(name, config, data_dir):
+    """Test images of another dataset, or of the classes that the run did not learn."""
+    from deepncm_tf.data import datasets
+
+    others = None
+    if name == config["dataset"]:
+        number = datasets.num_classes(name, "fine")
+        others = sorted(set(range(number)) - set(flags.classes(config)))
+    size = flags.image_size(config)
+    splits = datasets.load(name, data_dir=data_dir, image_size=size, classes=others)
+    return splits["test"][0]
 
 
 def _adapted_accuracy(classifier, bank_features, bank_labels, features, labels):

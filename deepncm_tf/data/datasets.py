@@ -9,7 +9,7 @@ import urllib.request
 
 import numpy as np
 
-from deepncm_tf.data import fashion_mnist, folders, tfds_images
+from deepncm_tf.data import fashion_mnist, folders, known_classes, tfds_images
 from deepncm_tf.data.image_sources import ImageSource, ResizedImages
 from deepncm_tf.utils.errors import UserError
 
@@ -89,6 +89,7 @@ def load(
     data_dir=None,
     image_size=None,
     on_bad_image="fail",
+    classes=None,
 ):
     """Loads a dataset: arrays into memory, of a folder the names of its pictures.
 
@@ -103,6 +104,8 @@ def load(
         image_size: Int, height and width of the images, or None for 32.
         on_bad_image: `"fail"`, or `"skip"` to leave out a folder's pictures that cannot be
             read.
+        classes: List of ints, rising, the classes whose images are wanted: the first is
+            then class 0, and so on. None for all.
 
     Returns:
         Dictionary of splits, `"train"`, `"test"` and, where a fraction is held out,
@@ -125,6 +128,11 @@ def load(
         raise ValueError(
             f"`label` must be one of {sorted(labels)} for {name}. Received: label={label!r}"
         )
+    if classes is not None and max(classes) >= num_classes(name, label):
+        raise ValueError(
+            f"`classes` must be of the {num_classes(name, label)} classes of {name}. "
+            f"Received: classes={classes}"
+        )
     image_size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
         splits = folders.load(name.removeprefix(FOLDER), image_size, on_bad_image)
@@ -137,9 +145,12 @@ def load(
                 split: (ResizedImages(images, image_size), labels)
                 for split, (images, labels) in splits.items()
             }
+    if classes is not None:
+        splits = known_classes.keep(splits, classes)
     if validation_fraction:
+        number = num_classes(name, label) if classes is None else len(classes)
         splits["train"], splits["val"] = _hold_out(
-            *splits["train"], validation_fraction, num_classes(name, label)
+            *splits["train"], validation_fraction, number
         )
     return splits
 

@@ -11,7 +11,7 @@ import re
 from absl import flags
 
 from deepncm_tf import backbones
-from deepncm_tf.data import datasets
+from deepncm_tf.data import datasets, known_classes
 from deepncm_tf.flags.flag import choice
 from deepncm_tf.flags.methods import METHOD_FLAGS
 from deepncm_tf.flags.run import RUN_FLAGS
@@ -168,12 +168,28 @@ def scaling(config):
     return backbones.STANDARDIZED if name is None else backbones.find(name).takes
 
 
+def _check_known_classes(config):
+    known = classes(config)
+    if known is None:
+        return
+    received = f"Received: --known_classes={config['known_classes']}"
+    if config["label"] != "fine":
+        raise FlagError(f"--known_classes needs --label=fine. {received}")
+    number = datasets.recipe(config["dataset"]).num_classes["fine"]
+    if number is not None and (known[-1] >= number or len(known) < 2):
+        raise FlagError(
+            f"--known_classes must be two or more of the classes 0-{number - 1} of "
+            f"--dataset={config['dataset']}. {received}"
+        )
+
+
 def _check_combinations(config):
     if config["label"] not in datasets.recipe(config["dataset"]).num_classes:
         raise FlagError(
             "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
             f"--dataset=digits. Received: --dataset={config['dataset']}"
         )
+    _check_known_classes(config)
     if config["on_bad_image"] == "skip" and not config["dataset"].startswith(
         datasets.FOLDER
     ):
@@ -207,7 +223,16 @@ def _check_combinations(config):
 
 def num_classes(config):
     """Number of classes of a resolved config."""
+    known = classes(config)
+    if known is not None:
+        return len(known)
     return datasets.num_classes(config["dataset"], config["label"])
+
+
+def classes(config):
+    """The classes of --known_classes, a list of ints; None for all of the dataset's."""
+    text = config["known_classes"]
+    return None if text is None else known_classes.parse(text)
 
 
 def classifier_arguments(config):

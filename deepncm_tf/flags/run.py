@@ -5,6 +5,7 @@ import math
 import os
 
 from deepncm_tf import backbones
+from deepncm_tf.data import known_classes
 from deepncm_tf.data.datasets import DATASETS, FOLDER, is_known
 from deepncm_tf.flags.flag import Flag, choice, integer, positive
 from deepncm_tf.utils.registry import METHODS
@@ -86,6 +87,16 @@ RUN_FLAGS = (
         "fine",
         ("fine", "coarse"),
         "Classes, or superclasses: the 20 of CIFAR-100, pairs of digits.",
+    ),
+    Flag(
+        "known_classes",
+        str,
+        None,
+        "Classes that the model learns, such as 0-6 or 0,2,5-7, in place of all; for "
+        "evaluate --unknown with the same dataset the others are unknown.",
+        known_classes.WANTED,
+        known_classes.is_text,
+        canonical=known_classes.canonical,
     ),
     Flag(
         "validation_fraction",

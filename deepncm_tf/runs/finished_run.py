@@ -49,8 +49,13 @@ class FinishedRun:
         dataset, label = self.config["dataset"], self.config["label"]
         fraction = self.config["validation_fraction"]
         size, on_bad_image = flags.image_size(self.config), self.config["on_bad_image"]
-        self.splits = datasets.load(dataset, label, fraction, data_dir, size, on_bad_image)
+        classes = flags.classes(self.config)
+        self.splits = datasets.load(
+            dataset, label, fraction, data_dir, size, on_bad_image, classes
+        )
         self.class_names = datasets.class_names(dataset, label, data_dir)
+        if classes is not None:
+            self.class_names = [self.class_names[c] for c in classes]
         self.model = model_file.load(self.path, self.config)
 
     def embed(self, images):

@@ -54,6 +54,7 @@ def run(config):
             config["data_dir"],
             flags.image_size(config),
             config["on_bad_image"],
+            flags.classes(config),
         )
     except ValueError as error:  # what the flags alone cannot tell
         raise runs.RunError(str(error)) from error

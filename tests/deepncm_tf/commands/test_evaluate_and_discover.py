@@ -9,10 +9,12 @@ import keras
 import numpy as np
 import pytest
 from command_lines import run
+from sklearn.metrics import roc_auc_score
 
-from deepncm_tf import discover, evaluate, features
+from deepncm_tf import discover, evaluate, features, flags
 from deepncm_tf.data import bank_files, datasets, pipeline
 from deepncm_tf.runs import training
+from deepncm_tf.runs.finished_run import FinishedRun
 
 
 def test_discovery(finished, patch, capsys):
@@ -127,3 +129,23 @@ def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, mod
     assert f"\n{name}: 0." in printed.out
     (line,) = printed.err.splitlines()
     assert "No space left on device" in line
+
+
+def test_classes_that_a_run_did_not_learn(patch, tmp_path):
+    folder = tmp_path / "run"
+    values = {"dataset": "digits", "known_classes": "0-5", "ncm": "decay"}
+    training.run(flags.resolve({**values, "train_epochs": 2, "model_dir": str(folder)}))
+    assert FinishedRun(folder).class_names == ["0", "1", "2", "3", "4", "5"]
+    run(patch, evaluate, model_dir=str(folder), k=["1"], unknown="digits")
+    found = json.loads((folder / "evaluation.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
+    assert found["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    others = datasets.load("digits", classes=[6, 7, 8, 9])["test"][0]
+    model = keras.models.load_model(folder / "model.keras")
+    known = datasets.load("digits", classes=[0, 1, 2, 3, 4, 5])["test"][0]
+    largest = [
+        np.max(model.predict(pipeline.standardize(x), verbose=0), axis=1)
+        for x in (known, others)
+    ]
+    expected = roc_auc_score([1] * len(known) + [0] * len(others), np.concatenate(largest))
+    assert found["unknown_digits_max_logit"]["auroc"] == pytest.approx(expected, abs=1e-3)

@@ -48,6 +48,13 @@ from deepncm_tf import flags
         ),
         ({"label": "medium"}, "--label must be one of fine, coarse"),
         ({"label": "coarse"}, "--label=coarse needs .*Received: --dataset=cifar10"),
+        ({"known_classes": "a"}, "--known_classes must be numbers of classes"),
+        ({"known_classes": "0-10"}, "two or more of the classes 0-9 of --dataset=cifar10"),
+        ({"known_classes": "3"}, "two or more of the classes 0-9"),
+        (
+            {"known_classes": "0-6", "dataset": "digits", "label": "coarse"},
+            "--known_classes needs --label=fine. Received: --known_classes=0-6",
+        ),
         ({"validation_fraction": 1.0}, "--validation_fraction must be a number in"),
         ({"batch_size": 0}, "--batch_size must be an integer >= 1"),
         ({"train_epochs": -1}, "--train_epochs must be an integer >= 1"),
