@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays in, numbers out: nearest neighbours, retrieval, explanations."""
+"""Arrays in, numbers out: nearest neighbours, retrieval, explanations, and protocols of
+continual and few-shot learning."""
 
 from deepncm_tf.evaluation.neighbors import (
     knn_predict,

@@ -16,7 +16,7 @@ ROOMS = {
     "numerics": "utils distribution",
     "classifiers": "utils distribution numerics",
     "estimators": "utils numerics classifiers",
-    "evaluation": "utils numerics",
+    "evaluation": "utils numerics classifiers",
     "models": "utils distribution numerics classifiers evaluation",
     "data": "utils distribution",
     "backbones": "utils",
