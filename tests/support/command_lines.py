@@ -3,9 +3,35 @@
 
 import types
 
-from deepncm_tf import discover, evaluate, explain, features, gallery
+from deepncm_tf import (
+    continual,
+    discover,
+    evaluate,
+    explain,
+    features,
+    few_shot,
+    gallery,
+)
+
+SOURCES = dict.fromkeys(("model_dir", "bank", "test_bank", "dataset", "data_dir"))
 
 DEFAULTS = {
+    continual: {
+        **SOURCES,
+        "tasks": 5,
+        "seeds": 2,
+        "heads": ["means", "cosine", "lda", "ranpac", "knn"],
+        "random_features": 20,
+    },
+    few_shot: {
+        **SOURCES,
+        "shots": ["1", "5"],
+        "heads": ["means", "unit", "cl2n", "lda"],
+        "way": 5,
+        "queries": 15,
+        "episodes": 60,
+        "seed": 0,
+    },
     explain: {
         "output": "report",
         "images": [],

@@ -224,7 +224,11 @@ def test_a_terminal_that_is_closed_before_the_signal_is_heard(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "program", ["cifar_main", "evaluate", "features", "gallery", "explain", "discover"]
+    "program",
+    [
+        *("cifar_main", "continual", "discover", "evaluate"),
+        *("explain", "features", "few_shot", "gallery"),
+    ],
 )
 def test_every_command_line_while_it_imports(tmp_path, program):
     """Of what takes time to import, absl comes first: here it is a long wait."""
