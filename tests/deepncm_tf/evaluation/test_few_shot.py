@@ -105,6 +105,10 @@ def test_cl2n_is_that_of_the_class_means(rng):
     )
 
 
+def test_shrinkage_is_that_of_the_layer():
+    assert LinearDiscriminant(2).shrinkage == few_shot.SHRINKAGE
+
+
 def test_accuracies_of_more_episodes_than_are_computed_at_once(rng):
     x, labels = samples(rng, apart=1.0)
     rows = few_shot.draw_episodes(labels, way=5, size=9, episodes=123, seed=2)
