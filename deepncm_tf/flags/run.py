@@ -51,11 +51,13 @@ RUN_FLAGS = (
         ("fail", "skip"),
         "Whether to refuse a folder with pictures that cannot be read, or to do without.",
     ),
-    integer(
+    Flag(
         "image_size",
+        int,
         None,
         "Height and width of the images; by default what --backbone is made for, or 32.",
-        minimum=8,
+        "an integer from 8 to 4096",
+        lambda n: 8 <= n <= 4096,
     ),
     Flag(
         "backbone",

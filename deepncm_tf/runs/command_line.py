@@ -8,9 +8,8 @@ import sys
 from absl import flags, logging
 
 from deepncm_tf.runs.config import read_config
-from deepncm_tf.utils import files
+from deepncm_tf.utils import files, signals
 from deepncm_tf.utils.errors import UserError
-from deepncm_tf.utils.signals import flush_output
 
 USAGE_STATUS = 2
 
@@ -84,9 +83,10 @@ class CommandLine:
 
     def fail(self, error, status=1):
         """Ends the program with a message and a status."""
-        flush_output()
+        signals.flush_output()
         hint = "\n(--help lists the flags)" if status == USAGE_STATUS else ""
         print(f"{self.program}: {error}{hint}", file=sys.stderr)
+        signals.ignore()
         sys.exit(status)
 
 

@@ -101,6 +101,17 @@ def end_program(program):
     threading.Thread(target=_listen, args=(pipe,), daemon=True).start()
 
 
+def ignore():
+    """Lets a program that is about to end do so by itself, with its own status.
+
+    Python puts the system's handlers back before it takes modules apart, and a signal that
+    came then would end the program in the system's way.
+    """
+    if _program is not None:
+        for signum in SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+
+
 def _set_handlers():
     """Sets `_receive` where signals are not ignored; returns the handlers before."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}

@@ -130,9 +130,8 @@ def test_readme_commands_parse():
     """Every command line of the README has flags that exist, with values that are right."""
     text = README.replace("\\\n", " ")
     commands = re.findall(r"python -m deepncm_tf\.(\w+)([^\n`#]*)", text)
-    assert {"cifar_main", "explain", "discover", "evaluate", "features", "gallery"} == {
-        module for module, _ in commands
-    }
+    of_runs = {"cifar_main", "explain", "discover", "evaluate", "features", "gallery"}
+    assert of_runs | {"continual", "few_shot"} == {module for module, _ in commands}
     for module, command in commands:
         if module == "cifar_main":
             pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)

