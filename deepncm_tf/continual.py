@@ -25,7 +25,7 @@ from absl import flags as absl_flags
 from deepncm_tf.flags.list_flag import define_list
 from deepncm_tf.pages import curves
 from deepncm_tf.runs import feature_sources, output_files
-from deepncm_tf.runs.command_line import CommandLine, prepare_tensorflow
+from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
 
 HEADS = ("means", "cosine", "lda", "ranpac", "knn")
 FIGURES = ("final_accuracy", "average_incremental_accuracy", "forgetting")
@@ -53,7 +53,7 @@ command_line = CommandLine("continual", __doc__, FLAGS)
 
 def main(argv):
     command_line.refuse_arguments(argv)
-    prepare_tensorflow()
+    quiet_tensorflow()
     with command_line.errors():
         heads = feature_sources.named("heads", FLAGS.heads, HEADS)
         source = feature_sources.check_source(FLAGS)

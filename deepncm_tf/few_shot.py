@@ -22,7 +22,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf.flags.list_flag import define_list
 from deepncm_tf.runs import feature_sources, output_files
-from deepncm_tf.runs.command_line import CommandLine, positive_integers, prepare_tensorflow
+from deepncm_tf.runs.command_line import CommandLine, positive_integers, quiet_tensorflow
 
 HEADS = ("means", "unit", "cl2n", "lda")
 
@@ -44,7 +44,7 @@ command_line = CommandLine("few_shot", __doc__, FLAGS)
 
 def main(argv):
     command_line.refuse_arguments(argv)
-    prepare_tensorflow()
+    quiet_tensorflow()
     with command_line.errors():
         heads = feature_sources.named("heads", FLAGS.heads, HEADS)
         shots = list(dict.fromkeys(positive_integers("shots", FLAGS.shots)))
