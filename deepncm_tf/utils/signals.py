@@ -12,6 +12,7 @@ ignored.
 
 import contextlib
 import io
+import itertools
 import os
 import signal
 import stat
@@ -47,6 +48,7 @@ class Signals:
     def __init__(self):
         self.received = None
         self._seen = []
+        self._count = itertools.count()  # one at a time, also in handlers within handlers
 
     @contextlib.contextmanager
     def handled(self):
@@ -74,9 +76,9 @@ class Signals:
         if signum == signal.SIGINT and signum in self._seen:
             return False
         self.received = self.received or signum
-        if not self._seen:
-            _say(f"{signal.Signals(signum).name}: stopping after this step")
         self._seen.append(signum)
+        if next(self._count) == 0:
+            _say(f"{signal.Signals(signum).name}: stopping after this step")
         return True
 
 

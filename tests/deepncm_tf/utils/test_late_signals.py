@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second Ctrl-C while a stopped program ends leaves it its status."""
+"""A second signal while the first is handled, and while a stopped program ends."""
 
+import signal
 import subprocess
 import sys
+
+from deepncm_tf.utils import signals
 
 # Modules are taken apart once Python has put the system's handlers back.
 LATE_SIGNAL = """
@@ -25,3 +28,18 @@ def test_a_signal_while_python_ends():
     )
     assert process.returncode == 130
     assert process.stderr == "program: Stopped by SIGINT\n"
+
+
+def test_a_signal_while_another_one_is_said(monkeypatch):
+    stop, said = signals.Signals(), []
+
+    def say(line):
+        said.append(line)
+        if len(said) == 1:
+            assert stop.note(signal.SIGHUP)
+
+    monkeypatch.setattr(signals, "_say", say)
+    assert stop.note(signal.SIGINT)
+    assert said == ["SIGINT: stopping after this step"]
+    assert stop.received == signal.SIGINT
+    assert not stop.note(signal.SIGINT)
