@@ -11,7 +11,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
 	@echo "make torture kill runs at more than 100 points (half an hour)"
-	@echo "make bench   measure speed beside PyTorch and faiss (half an hour)"
+	@echo "make bench   measure speed beside PyTorch and faiss"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
 	@echo "make clean   delete .venv"

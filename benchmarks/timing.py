@@ -113,7 +113,10 @@ def in_turn(sides, rounds, warm_up=2):
 
 @dataclasses.dataclass
 class Ratio:
-    """Median of paired ratios, and an interval that has the true one with 95 %."""
+    """Median of paired ratios, and an interval that has the true one with 95 %.
+
+    Of less than six ratios it is that of the smallest and the largest: with 75 % of three.
+    """
 
     median: float
     low: float

@@ -8,8 +8,8 @@ from benchmarks import timing
 from benchmarks.table import Row
 
 DEPTHS = {8: 20, 20: 8, 32: 5}  # steps of a turn
-# So that PyTorch keeps large blocks of memory, which are else given back and cleared anew:
-# a fifth of its step. TensorFlow gains nothing by it.
+# So that PyTorch keeps large blocks of memory, which are else given back and cleared anew
+# in each step.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 

@@ -210,7 +210,13 @@ def _unknown_images(name, config, data_dir):
         number = datasets.num_classes(name, "fine")
         others = sorted(set(range(number)) - set(flags.classes(config)))
     size = flags.image_size(config)
-    splits = datasets.load(name, data_dir=data_dir, image_size=size, classes=others)
+    splits = datasets.load(
+        name,
+        data_dir=data_dir,
+        image_size=size,
+        on_bad_image=config["on_bad_image"],
+        classes=others,
+    )
     return splits["test"][0]
 
 

@@ -61,7 +61,7 @@ def augment(images, draws):
     return _recolour(images, colours, gray, mirror)
 
 
-@tf.function(jit_compile=True)  # 5 times as fast: one pass over the pixels, not fifty
+@tf.function(jit_compile=True)  # few passes over the pixels, not one for each operation
 def _recolour(images, colours, gray, mirror):
     images = jitter(images, *colours)
     images = tf.where(_wide(gray < GRAY), to_gray(images), images)

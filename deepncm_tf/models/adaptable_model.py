@@ -60,7 +60,7 @@ class AdaptableModel(ClassifierModel):
             verbose=verbose,
             steps=steps,
         )
-        self.begin_fit()
+        self.forget_judgement()
 
     def _check_samples(self, x, y):
         exact_model.refuse_other_backends()

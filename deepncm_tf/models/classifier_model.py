@@ -99,7 +99,7 @@ class ClassifierModel(ExactModel):
         self.check_images(x)
         if self.classifier.needs_index and isinstance(x, dict):
             self.classifier.check_index(x.get("index", ()))
-        self.begin_fit()
+        self.forget_judgement()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [Refresh(), *keras.tree.flatten(callbacks or [])]
         self._fitting = True
@@ -108,8 +108,8 @@ class ClassifierModel(ExactModel):
         finally:
             self._fitting = False
 
-    def begin_fit(self):
-        """Called by `fit` once its input is checked; for subclasses."""
+    def forget_judgement(self):
+        """Called where `fit` or `adapt` changes the classifier's state; for subclasses."""
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,

@@ -25,7 +25,7 @@ class JudgingModel(AdaptableModel):
     exemplars = None
     calibration = None
 
-    def begin_fit(self):
+    def forget_judgement(self):
         self.exemplars = None
         self.calibration = None
 
@@ -38,7 +38,7 @@ class JudgingModel(AdaptableModel):
         from deepncm_tf.models import anchoring
 
         exemplars = anchoring.anchor(self, x, y, images, **kwargs)
-        self.begin_fit()  # what was learnt of the sub-centroids before is forgotten
+        self.forget_judgement()  # what was learnt of the sub-centroids before is forgotten
         self.exemplars = exemplars
         return exemplars
 

@@ -104,8 +104,8 @@ def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
         model: A `DeepNCM`.
         x: Array of images that training did not see.
         y: Their labels, integers or one-hot.
-        score: String, `"distance"` (to the nearest prototype), `"max_logit"`,
-            `"max_probability"` or `"energy"`.
+        score: String, `"distance"` (nearness to the nearest prototype; of a method without
+            prototypes the largest logit), `"max_logit"`, `"max_probability"` or `"energy"`.
         alpha: Float in (0, 1), share of images of known classes that may be rejected.
         **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
 

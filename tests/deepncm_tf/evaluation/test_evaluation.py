@@ -49,7 +49,8 @@ def test_any_memory_budget_gives_the_same(data, memory_budget):
     np.testing.assert_allclose(similarities, 1 - distances**2 / 2, rtol=1e-4, atol=1e-5)
     assert done[-1] == len(queries)
     assert done == sorted(done)
-    assert (len(done) == 17) == (memory_budget == 1)
+    if memory_budget == 1:
+        assert len(done) == 17
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 40, 200])
