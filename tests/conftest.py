@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four logical CPU devices, for the tests of replicas; Keras as it was after each test."""
+"""Four logical CPU devices for replicas; signals heard; Keras as it was after each test."""
 
 import gc
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -12,6 +13,7 @@ import deepncm_tf  # noqa: F401  before TensorFlow, so that it chooses the kerne
 
 
 def pytest_sessionstart(session):
+    _hear_signals()
     if session.config.option.dist != "no" and not hasattr(session.config, "workerinput"):
         return  # xdist's controller runs no tests and needs no TensorFlow
     import keras
@@ -24,6 +26,14 @@ def pytest_sessionstart(session):
             [tf.config.LogicalDeviceConfiguration()] * 4,
         )
     _freeze()
+
+
+def _hear_signals():
+    """What nohup or a script's background job ignores, the tests' programs would, too."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, usual.get(signum, signal.SIG_DFL))
 
 
 @pytest.fixture(autouse=True)

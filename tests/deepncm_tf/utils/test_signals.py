@@ -52,8 +52,11 @@ def start(code, **kwargs):
 
 
 def end(process):
-    """Status and lines of a program that is ending."""
-    _, error = process.communicate(timeout=60)
+    """Status and lines of a program that is ending; one that is not is killed."""
+    try:
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     return process.returncode, error.splitlines()
 
 
