@@ -15,8 +15,8 @@ TORCHVISION = {
     34: 21_797_672 - 513_000,
     50: 25_557_032 - 2_049_000,
     101: 44_549_160 - 2_049_000,
-    152: 60_192_808 - 2_049_000,
 }
+SLOW = pytest.mark.slow
 
 
 def biases(model):
@@ -25,7 +25,7 @@ def biases(model):
     return sum(x.filters for x in convolutions if x.use_bias)
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152])
+@pytest.mark.parametrize("depth", [50, *(pytest.param(x, marks=SLOW) for x in (101, 152))])
 @pytest.mark.parametrize("version", [1, 2])
 def test_keras_has_the_same_and_biases(depth, version):
     name = f"ResNet{depth}" + ("V2" if version == 2 else "")
@@ -46,7 +46,7 @@ def test_keras_has_the_same_and_biases(depth, version):
     assert model.output_shape == (None, 2048)
 
 
-@pytest.mark.parametrize("depth", TORCHVISION)
+@pytest.mark.parametrize("depth", [18, 34, 50, pytest.param(101, marks=SLOW)])
 def test_torchvision_has_the_same_of_version_1(depth):
     model = imagenet_resnet(depth, 1, SHAPE)
     found = sum(np.prod(variable.shape) for variable in model.trainable_variables)

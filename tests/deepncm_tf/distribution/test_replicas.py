@@ -19,6 +19,8 @@ from official_resnet import BatchNormalization, cifar_resnet, recipe
 
 C = 3
 BATCH = 8
+# One of each kind of state; all others are slow.
+KINDS = ("MeanCondensation", "SubCentroids", "NeighborhoodComponents", "RandomFeatures")
 METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 
 
@@ -90,7 +92,8 @@ def assert_copies_are_equal(model):
 @pytest.mark.parametrize(
     ("method", "num_replicas"),
     [
-        *((method, 2) for method in METHODS),
+        *((method, 2) for method in KINDS),
+        *(pytest.param(x, 2, marks=pytest.mark.slow) for x in METHODS if x not in KINDS),
         pytest.param("MeanCondensation", 4, marks=pytest.mark.slow),
     ],
 )

@@ -117,6 +117,7 @@ def assert_same_as(one_process, weights, folder):
             np.testing.assert_allclose(actual[name], value, rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_three_workers_equal_one_process(tmp_path, one_process):
     count = 3  # two are compared below, after a death and under Slurm
     weights = job(tmp_path, count)
@@ -140,6 +141,7 @@ def test_workers_have_the_same_bank(tmp_path):
         np.testing.assert_array_equal(b, a)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies(tmp_path, one_process):
     """The others say so within the bound; started again, the job ends as it should."""
     statuses, said = finish(start(tmp_path, 2, die_at=14))

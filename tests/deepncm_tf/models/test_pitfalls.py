@@ -5,6 +5,8 @@ Each test takes one handling away and sees two replicas part from one device, by
 the rounding that the tests of replicas allow, or fail.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -54,6 +56,11 @@ def train(num_replicas, clip=0.02, optimizer=None, synchronized=True, dataset=No
     return model
 
 
+@functools.cache
+def one_device():
+    return train(1)
+
+
 def difference(one, other):
     return max(
         np.abs(a - b).max() / max(np.abs(a).max(), 1)
@@ -62,11 +69,11 @@ def difference(one, other):
 
 
 def test_with_everything_in_place():
-    assert difference(train(1), train(2)) < 1e-12
+    assert difference(one_device(), train(2)) < 1e-12
 
 
 def test_state_that_is_not_summed_over_replicas(monkeypatch):
-    one = train(1)
+    one = one_device()
     monkeypatch.setattr(
         MeanCondensation, "class_sums", without_replicas(MeanCondensation.class_sums)
     )
@@ -83,7 +90,7 @@ def without_replicas(function):
 
 
 def test_a_loss_that_weighs_replicas_alike(monkeypatch):
-    one = train(1)
+    one = one_device()
     stock = keras.Model.compute_loss
 
     def compute_loss(self, *args, **kwargs):
@@ -97,7 +104,7 @@ def test_a_loss_that_weighs_replicas_alike(monkeypatch):
 
 def test_clipping_before_the_sum(monkeypatch):
     """The optimizer's own clipping, which our model refuses on replicas."""
-    one = train(1)
+    one = one_device()
     apply = exact_model.ExactModel.apply_gradients
 
     def clip_first(self, gradients):
@@ -111,7 +118,7 @@ def test_clipping_before_the_sum(monkeypatch):
 
 
 def test_batch_statistics_of_one_replica():
-    assert difference(train(1), train(2, synchronized=False)) > 1e-5
+    assert difference(one_device(), train(2, synchronized=False)) > 1e-5
 
 
 def test_shapes_from_the_mean_of_unequal_shares(monkeypatch):

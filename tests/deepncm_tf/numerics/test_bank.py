@@ -88,8 +88,9 @@ def assert_equal(one, other, tolerance=1e-9):
     "kwargs",
     [
         {},
-        {"temperature": 1e-3},  # where plain sums would overflow
-        {"bank_labels": np.arange(N) // 11},  # a class without a row in one shard
+        # Where plain sums would overflow; a class without a row in one shard.
+        pytest.param({"temperature": 1e-3}, marks=pytest.mark.slow),
+        pytest.param({"bank_labels": np.arange(N) // 11}, marks=pytest.mark.slow),
     ],
 )
 def test_shards_equal_one_device(kwargs):

@@ -44,8 +44,9 @@ def one_whole(tmp_path_factory):
     return run_whole(tmp_path_factory, "condensation")
 
 
-def test_a_seed_repeats_bit_for_bit(tmp_path, whole, small_network):
-    method, folder = whole
+def test_a_seed_repeats_bit_for_bit(tmp_path, one_whole, small_network):
+    """Of the other methods the resumed run below repeats the whole one, too."""
+    method, folder = one_whole
     training.run(config(tmp_path / "again", ncm=method, seed=3))
     assert_same_run(folder, tmp_path / "again")
 
@@ -95,9 +96,11 @@ def test_a_signal_stops_after_a_checkpoint(
     assert_same_run(folder, tmp_path / "stopped")
 
 
-def test_no_step_is_trained_after_the_last_one(tmp_path, monkeypatch, whole, small_network):
+def test_no_step_is_trained_after_the_last_one(
+    tmp_path, monkeypatch, one_whole, small_network
+):
     """Checkpoints that hold all batches of an epoch, inside and at the end of a run."""
-    method, folder = whole
+    method, folder = one_whole
     resumed = tmp_path / "resumed"
     with monkeypatch.context() as patch, pytest.raises(signals.StoppedError):
         stop_at(patch, 6)  # the last step of the second epoch
@@ -134,7 +137,9 @@ def test_no_step_is_trained_after_max_train_steps(
     "values",
     [
         {"ncm": "nca", "dtype": "fp16", "accumulate_steps": 2},
-        {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2},
+        pytest.param(
+            {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2}, marks=pytest.mark.slow
+        ),
         pytest.param(
             {
                 "ncm": "nca",
@@ -144,7 +149,10 @@ def test_no_step_is_trained_after_max_train_steps(
             },
             marks=pytest.mark.slow,
         ),
-        {"ncm": "dnc", "distribution_strategy": "mirrored", "num_devices": 2},
+        pytest.param(
+            {"ncm": "dnc", "distribution_strategy": "mirrored", "num_devices": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
