@@ -12,6 +12,7 @@ from benchmarks import table
 # Cases, and the modules whose `compare` measures them.
 CASES = {
     "training": "training",
+    "convolutions": "convolutions",
     "steps": "steps",
     "heads": "heads",
     "knn": "neighbours",

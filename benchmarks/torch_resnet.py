@@ -84,3 +84,27 @@ def train(turns, depth, steps, compiled, num_threads):
             loss.backward()
             nn.utils.clip_grad_value_(parameters, 1.0)
             optimizer.step()
+
+
+def convolve(turns, cases, batch_size, calls, num_threads):
+    """The next of `convolutions.convolve`'s cases in each turn."""
+    torch.set_num_threads(num_threads)
+
+    def tensor(*shape):
+        return torch.randn(shape).to(memory_format=torch.channels_last)
+
+    def call(size, channels, filters, kernel, stride, kind):
+        x = tensor(batch_size, channels, size, size)
+        y = tensor(batch_size, filters, size // stride, size // stride)
+        w = tensor(filters, channels, kernel, kernel)
+        padding = kernel // 2
+        if kind == "forward":
+            return lambda: functional.conv2d(x, w, None, stride, padding)
+        wanted = [kind == "input's gradient", kind == "filter's gradient", False]
+        geometry = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1
+        return lambda: torch.ops.aten.convolution_backward(y, x, w, None, *geometry, wanted)
+
+    functions = [call(*case) for case in cases]
+    for number, _ in enumerate(turns):
+        for _ in range(calls):
+            functions[number % len(functions)]()
