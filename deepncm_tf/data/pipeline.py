@@ -73,6 +73,7 @@ def training_dataset(
     flip=True,
     augmentation="standard",
     scaling="standardized",
+    on_device=False,
 ):
     """Shuffled, augmented and scaled batches of all epochs, one after the other.
 
@@ -89,12 +90,15 @@ def training_dataset(
         augmentation: `"standard"`, crops of padded images; or `"snca"`, see
             `colour_augmentation.augment`.
         scaling: `"standardized"`, see `standardize`; or `"pixels"` for values 0..255.
+        on_device: Bool, whether `DeviceImages` makes the images: a batch then has under
+            `"image"` what was drawn for it.
 
     Returns:
         Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
         Give `steps_per_epoch` to `fit`. Under a strategy, call it within its scope.
     """
-    gather, labels = _gatherer(images), tf.constant(labels)
+    gather = None if on_device else _gatherer(images)
+    labels = tf.constant(labels)
     num_samples = labels.shape[0]
     draw, augment = AUGMENTATIONS[augmentation]
     scale = SCALINGS[scaling]
@@ -105,8 +109,10 @@ def training_dataset(
 
         def batch(rows):
             index = tf.gather(order, rows)
-            image = augment(gather(index), *(tf.gather(drawn, rows) for drawn in draws))
-            return {"image": scale(image), "index": index}, tf.gather(labels, index)
+            image = tuple(tf.gather(drawn, rows) for drawn in draws)
+            if not on_device:
+                image = scale(augment(gather(index), *image))
+            return {"image": image, "index": index}, tf.gather(labels, index)
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
         return _slices(num_samples, batch_size, shares, first).map(

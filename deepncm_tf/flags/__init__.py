@@ -204,6 +204,11 @@ def _check_combinations(config):
             "--num_devices needs --distribution_strategy=mirrored. Received: "
             f"--num_devices={config['num_devices']} with {strategy}"
         )
+    if config["device_dataset"] and config["dataset"] not in datasets.DATASETS:
+        raise FlagError(
+            "--device_dataset must be off where pictures are read from files. Received: "
+            f"--device_dataset with --dataset={config['dataset']}"
+        )
     if config["accumulate_steps"] > config["batch_size"]:
         raise FlagError(
             f"--accumulate_steps must be at most --batch_size={config['batch_size']}. "

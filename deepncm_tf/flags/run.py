@@ -228,6 +228,13 @@ RUN_FLAGS = (
         "CPUs (by default 2) on a machine without a GPU.",
         identity=False,
     ),
+    Flag(
+        "device_dataset",
+        bool,
+        False,
+        "Keeps all training images on the device, which then augments them, too.",
+        identity=False,
+    ),
     choice("jit_compile", "auto", ("auto", "on", "off"), "XLA compilation."),
     integer(
         "checkpoint_every_steps",

@@ -19,6 +19,9 @@ class ExactStep(keras.Model):
     `outputs`, `guarded_variables`, `loss_weights`, `update_state` and `update_evaluation`.
     """
 
+    make_images = None
+    """What makes the images of a training batch on the device, a function of its `x`."""
+
     def build_for(self, x):
         """Creates the model's variables, from the shapes of a batch.
 
@@ -67,6 +70,8 @@ class ExactStep(keras.Model):
         import tensorflow as tf
 
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.make_images is not None:
+            x = self.make_images(x)
         with tf.init_scope():  # variables must exist before they are guarded
             self.build_for(x)
             if not self.optimizer.built:

@@ -9,6 +9,7 @@ import keras
 
 from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.data.device_images import DeviceImages
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.classifier_model import Refresh
@@ -156,6 +157,10 @@ def _train(config, folder, splits, stop):
         metrics=["accuracy"],
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
+    if config["device_dataset"]:
+        model.make_images = DeviceImages(
+            train[0], config["augmentation"], flags.scaling(config)
+        )
     model.build_training(*(keras.KerasTensor((None, *a.shape[1:]), a.dtype) for a in train))
 
     checkpoints = Checkpoints(
@@ -216,6 +221,7 @@ def _fit(config, model, train, plan, progress, callbacks):
             flip=datasets.recipe(config["dataset"]).flip,
             augmentation=config["augmentation"],
             scaling=flags.scaling(config),
+            on_device=config["device_dataset"],
         )
         try:
             model.fit(

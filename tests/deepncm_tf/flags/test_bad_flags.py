@@ -28,6 +28,10 @@ from deepncm_tf import flags
         ({"dataset": "tfds:"}, "fashion_mnist, folder:PATH or tfds:NAME. Received"),
         ({"on_bad_image": "ignore"}, "--on_bad_image must be one of fail, skip"),
         ({"on_bad_image": "skip"}, "--on_bad_image=skip needs --dataset=folder:PATH"),
+        (
+            {"dataset": "folder:x", "device_dataset": True},
+            "--device_dataset must be off where pictures are read from files. Received: ",
+        ),
         ({"image_size": 7}, "--image_size must be an integer from 8 to 4096"),
         ({"image_size": 10**9}, "Received: --image_size=1000000000"),
         ({"backbone": "resnet9"}, "--backbone must be resnet18, .*--backbone=resnet9"),

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training images that stay on the device, where their batches are made."""
+
+import tensorflow as tf
+
+from deepncm_tf.data.augmentation import AUGMENTATIONS
+from deepncm_tf.data.pipeline import SCALINGS
+
+
+class DeviceImages:
+    """Makes batches of images on the device that has all of them.
+
+    The host then sends what was drawn for an image, some bytes, and not the image. Under a
+    strategy, create it within its scope: each replica has a copy.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`, an array.
+        augmentation, scaling: As in `pipeline.training_dataset`.
+    """
+
+    def __init__(self, images, augmentation="standard", scaling="standardized"):
+        self.images = tf.Variable(images, trainable=False)
+        _, self.augment = AUGMENTATIONS[augmentation]
+        self.scale = SCALINGS[scaling]
+
+    def __call__(self, x):
+        """A batch of `pipeline.training_dataset(..., on_device=True)`, with its images.
+
+        Args:
+            x: Dictionary: `"image"`, a tuple of what was drawn; `"index"`, int32
+                `(batch,)`, rows of the images.
+
+        Returns:
+            Dictionary: `"image"`, float32 `(batch, height, width, channels)`; `"index"`.
+        """
+        images = tf.gather(self.images, x["index"])
+        return {**x, "image": self.scale(self.augment(images, *x["image"]))}

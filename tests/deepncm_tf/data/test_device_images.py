@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches that are made on the device are those that the host would have sent."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from same_run import assert_same_run
+from small_runs import config, use_few_digits, use_small_network
+
+from deepncm_tf.data import pipeline
+from deepncm_tf.data.device_images import DeviceImages
+from deepncm_tf.runs import training
+
+
+@pytest.mark.parametrize("augmentation", ["standard", "snca"])
+@pytest.mark.parametrize("scaling", ["standardized", "pixels"])
+def test_the_same_images(augmentation, scaling):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(21, 16, 16, 3)).astype("uint8")
+    labels = np.arange(21, dtype="int32")
+    values = {"augmentation": augmentation, "scaling": scaling}
+    host = pipeline.training_dataset(images, labels, 8, 2, **values)
+    device = pipeline.training_dataset(images, labels, 8, 2, on_device=True, **values)
+    make_images = tf.function(DeviceImages(images, **values))
+    count = 0
+    for (x, y), (drawn, y_device) in zip(host, device, strict=True):
+        found = make_images(drawn)
+        np.testing.assert_allclose(found["image"], x["image"], rtol=1e-6, atol=1e-5)
+        np.testing.assert_array_equal(found["index"], x["index"])
+        np.testing.assert_array_equal(y_device, y)
+        count += 1
+    assert count == 6
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ncm": "nca", "accumulate_steps": 2},
+        pytest.param(
+            {"distribution_strategy": "mirrored", "num_devices": 2}, marks=pytest.mark.slow
+        ),
+    ],
+    ids=str,
+)
+def test_the_same_run(tmp_path, monkeypatch, values):
+    use_few_digits(monkeypatch)
+    use_small_network(monkeypatch)
+    values = {"train_epochs": 2, **values}
+    training.run(config(tmp_path / "host", **values))
+    training.run(config(tmp_path / "device", device_dataset=True, **values))
+    assert_same_run(tmp_path / "host", tmp_path / "device")
