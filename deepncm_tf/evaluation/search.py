@@ -127,9 +127,10 @@ class _Search:
         is_larger = self.is_larger if columns == ROWS else None
         is_larger = np.greater(similarities, self.least, out=is_larger)
         cells = np.flatnonzero(is_larger)
-        query, column = np.divmod(cells, columns)
-        row = (start + column).astype("int32")
-        self.kept.append((query, row, similarities.ravel()[cells]))
+        query = cells // columns
+        row = (start + cells - query * columns).astype("int32")
+        # NumPy sorts 16 bits by radix, ten times as fast as 64.
+        self.kept.append((query.astype("uint16"), row, similarities.ravel()[cells]))
         self.number_kept += len(cells)
         if self.number_kept > 4 * self.k * len(self.queries):
             self._merge()
