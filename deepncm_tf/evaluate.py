@@ -8,7 +8,8 @@ comes from a file of `python -m deepncm_tf.features`. The accuracy is also that 
 classifier adapted to it: with the means of all its features, for example. Sub-centroids are
 also tried with the nearest training images in their place (anchored). --unknown=DATASET
 asks how well its images are told from those of the known classes, by seven scores. Writes
-evaluation.json into the run's folder.
+evaluation.json into the run's folder, and with --unknown, where Matplotlib is installed,
+roc.png.
 """
 
 from deepncm_tf.utils import signals
@@ -22,11 +23,11 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import flags
 from deepncm_tf.data import bank_files
 from deepncm_tf.flags.flag import positive
 from deepncm_tf.flags.list_flag import define_list
-from deepncm_tf.runs import output_files
+from deepncm_tf.pages import curves
+from deepncm_tf.runs import output_files, unknown_images
 from deepncm_tf.runs.command_line import CommandLine, define_run_flags, positive_integers
 from deepncm_tf.runs.config import read_config
 
@@ -78,6 +79,8 @@ def main(argv):
         )
         path = pathlib.Path(FLAGS.model_dir) / "evaluation.json"
         output_files.keep_figures(path, figures)
+        if FLAGS.unknown is not None:
+            print(draw_roc(path.with_name("roc.png"), figures, FLAGS.unknown))
 
 
 def positive_numbers(texts):
@@ -136,7 +139,8 @@ def evaluate(
         `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each
         number of neighbours and temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
         `retrieval.retrieval_metrics` among the queries; and for each of the seven scores
-        of `evaluation.unknown` `unknown_NAME_SCORE`, a dictionary of its metrics.
+        of `evaluation.unknown` `unknown_NAME_SCORE`, a dictionary of its metrics, and
+        `unknown_NAME_roc`, of the points of their ROC curves.
     """
     import numpy as np
 
@@ -147,7 +151,7 @@ def evaluate(
     from deepncm_tf.runs.finished_run import FinishedRun
 
     if unknown is not None:
-        check_unknown(unknown, read_config(model_dir))
+        unknown_images.check(unknown, read_config(model_dir))
     run = FinishedRun(model_dir, data_dir)
     if split not in run.splits or split == "train":
         wanted = sorted(set(run.splits) - {"train"})
@@ -166,10 +170,10 @@ def evaluate(
             classifier, bank_features, bank_labels, features, labels
         )
     if unknown is not None:
-        images = _unknown_images(unknown, run.config, data_dir)
+        images = unknown_images.load(unknown, run.config, data_dir)
         known = KnownFeatures(bank_features, bank_labels)
         scores = compare_scores(classifier, known, features, labels, run.embed(images))
-        figures |= {f"unknown_{unknown}_{name}": found for name, found in scores.items()}
+        figures |= _unknown_figures(unknown, scores)
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         classifier.anchor(
@@ -188,36 +192,25 @@ def evaluate(
     return figures | retrieval.retrieval_metrics(queries, labels)
 
 
-def check_unknown(name, config):
-    """Raises a ValueError where a dataset has no images of other classes."""
-    from deepncm_tf.data import datasets
+def _unknown_figures(name, scores):
+    """Metrics of each score, and their ROC curves together."""
+    from deepncm_tf.evaluation.unknown import roc_rates
 
-    is_own = name == config["dataset"]
-    if not datasets.is_known(name) or (is_own and config["known_classes"] is None):
-        raise ValueError(
-            f"--unknown must be another dataset than the run's, one of "
-            f"{sorted(datasets.DATASETS)} or folder:PATH, or that of a run with "
-            f"--known_classes. Received: --unknown={name}, of a run on {config['dataset']}"
-        )
+    roc = {"false_positive_rate": roc_rates().tolist()}
+    roc |= {score: metrics.pop("roc") for score, metrics in scores.items()}
+    figures = {f"unknown_{name}_{score}": found for score, found in scores.items()}
+    return {**figures, f"unknown_{name}_roc": roc}
 
 
-def _unknown_images(name, config, data_dir):
-    """Test images of another dataset, or of the classes that the run did not learn."""
-    from deepncm_tf.data import datasets
-
-    others = None
-    if name == config["dataset"]:
-        number = datasets.num_classes(name, "fine")
-        others = sorted(set(range(number)) - set(flags.classes(config)))
-    size = flags.image_size(config)
-    splits = datasets.load(
-        name,
-        data_dir=data_dir,
-        image_size=size,
-        on_bad_image=config["on_bad_image"],
-        classes=others,
-    )
-    return splits["test"][0]
+def draw_roc(path, figures, name):
+    """Draws the ROC curves of what `evaluate` found; a sentence that says what was done."""
+    if not curves.can_draw():
+        return f"no {path.name} without Matplotlib; its points are in evaluation.json"
+    roc = dict(figures[f"unknown_{name}_roc"])
+    rates = roc.pop("false_positive_rate")
+    areas = {score: figures[f"unknown_{name}_{score}"]["auroc"] for score in roc}
+    curves.write_roc(path, rates, roc, areas)
+    return f"{path}"
 
 
 def _adapted_accuracy(classifier, bank_features, bank_labels, features, labels):

@@ -14,6 +14,7 @@ from deepncm_tf.utils.arguments import as_positive_integer, check_number
 SHRINKAGE = 0.1
 NEIGHBOUR = 50  # which neighbour's distance counts; 50 for CIFAR-10 in the paper
 QUANTILE = 0.95
+ROC_POINTS = 201
 
 
 def max_probability(logits):
@@ -143,7 +144,8 @@ def compare_scores(classifier, known, features, labels, others):
         others: `(m, d)` features.
 
     Returns:
-        Dictionary from names of scores to dictionaries of metrics.
+        Dictionary from names of scores to dictionaries of metrics: those of
+        `detection_metrics`, `oscr`, and `roc`, the true positive rates of `roc_curve`.
     """
     scores = all_scores(known, classifier, features)
     other_scores = all_scores(known, classifier, others)
@@ -152,6 +154,7 @@ def compare_scores(classifier, known, features, labels, others):
         name: {
             **detection_metrics(values, other_scores[name]),
             "oscr": oscr(values, is_right, other_scores[name]),
+            "roc": roc_curve(values, other_scores[name]).tolist(),
         }
         for name, values in scores.items()
     }
@@ -182,6 +185,28 @@ def detection_metrics(known, unknown):
         "fpr_at_95_tpr": _false_positive_rate(known, unknown),
         "fpr_at_95_tpr_unknown": _false_positive_rate(-unknown, -known),
     }
+
+
+def roc_rates():
+    """The false positive rates of `roc_curve`: 0, 0.005, ..., 1."""
+    return np.linspace(0.0, 1.0, ROC_POINTS)
+
+
+def roc_curve(known, unknown):
+    """True positive rates where false positive rates are at most those of `roc_rates`.
+
+    Args:
+        known, unknown: As in `detection_metrics`; known inputs are the positive ones.
+
+    Returns:
+        `(201,)` float64, rising.
+    """
+    known, unknown = _as_scores("known", known), np.sort(_as_scores("unknown", unknown))
+    # Of m unknown inputs so many may be accepted: those above the next one, and ties none.
+    number = np.floor(roc_rates() * len(unknown) + 1e-9).astype("int64")
+    thresholds = np.append(-np.inf, unknown)[len(unknown) - number]
+    true_positives = (known[:, None] > thresholds).mean(axis=0)
+    return np.where(number == len(unknown), 1.0, true_positives)
 
 
 def oscr(known, is_right, unknown):

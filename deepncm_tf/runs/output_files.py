@@ -39,12 +39,20 @@ def check_file(flag, path):
 
 
 def keep_figures(path, figures):
-    """Writes figures as a JSON file, and prints them also where that fails."""
+    """Writes figures as a JSON file, and prints them also where that fails.
+
+    Curves, dictionaries of lists, are in the file alone.
+    """
     try:
         files.write_json(path, figures)
     finally:
         for name, value in figures.items():
-            print(f"{name}: {_in_words(value)}")
+            if not _is_curve(value):
+                print(f"{name}: {_in_words(value)}")
+
+
+def _is_curve(value):
+    return isinstance(value, dict) and any(isinstance(v, list) for v in value.values())
 
 
 def _in_words(value):

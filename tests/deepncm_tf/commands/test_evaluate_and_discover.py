@@ -9,10 +9,12 @@ import keras
 import numpy as np
 import pytest
 from command_lines import run
-from sklearn.metrics import roc_auc_score
+from PIL import Image
+from sklearn.metrics import auc, roc_auc_score
 
 from deepncm_tf import discover, evaluate, features, flags
 from deepncm_tf.data import bank_files, datasets, pipeline
+from deepncm_tf.pages import curves
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_run import FinishedRun
 
@@ -100,7 +102,13 @@ def test_images_of_no_known_class(finished, patch, capsys):
         run(patch, evaluate, model_dir=str(folder), k=["1"], unknown=name)
         found = json.loads((folder / "evaluation.json").read_text())
         figures = {k: v for k, v in found.items() if k.startswith(f"unknown_{name}_")}
+        roc = figures.pop(f"unknown_{name}_roc")
         assert len(figures) == 7
+        rates = roc.pop("false_positive_rate")
+        for score, curve in roc.items():  # steps, of which the figures are the areas
+            auroc = figures[f"unknown_{name}_{score}"]["auroc"]
+            assert auc(rates, curve) == pytest.approx(auroc, abs=0.06)
+        (folder / "roc.png").rename(folder / f"{name}.png")  # written anew
         for metrics in figures.values():
             assert set(metrics) > {"auroc", "fpr_at_95_tpr", "oscr"}
             assert 0 <= metrics["oscr"] <= found["accuracy"]
@@ -109,7 +117,14 @@ def test_images_of_no_known_class(finished, patch, capsys):
         assert auroc == pytest.approx(auroc_of_max_logit(folder, images, others), abs=1e-3)
     aurocs = [metrics["auroc"] for metrics in figures.values()]
     assert aurocs == pytest.approx([0.5] * 7, abs=1e-9), aurocs
-    assert "unknown_cifar100_energy: auroc 0.5000, aupr" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "unknown_cifar100_energy: auroc 0.5000, aupr" in printed
+    assert "_roc" not in printed
+    assert f"\n{folder / 'roc.png'}\n" in printed
+    pixels = np.asarray(Image.open(folder / "cifar10.png").convert("RGB"))
+    for color in curves.COLORS[:7]:
+        wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
+        assert (np.abs(pixels.astype(int) - wanted).max(axis=-1) < 3).any()
 
 
 @pytest.mark.bad_input

@@ -138,6 +138,19 @@ def test_perfect_and_useless_scores():
     assert useless["fpr_at_95_tpr"] == useless["fpr_at_95_tpr_unknown"] == 1.0
 
 
+def test_roc_curves_count_what_is_accepted(rng):
+    known, others = rng.normal(size=40).round(1) + 1, rng.normal(size=30).round(1)
+    for rate, found in zip(
+        unknown.roc_rates(), unknown.roc_curve(known, others), strict=True
+    ):
+        allowed = [
+            np.mean(known >= t)
+            for t in (*known, *others, np.inf)
+            if np.mean(others >= t) <= rate + 1e-12
+        ]
+        assert found == pytest.approx(max(allowed)), rate
+
+
 @pytest.mark.bad_input
 def test_bad_arguments(bank):
     features, labels = bank

@@ -29,6 +29,16 @@ def test_each_curve_has_its_colour(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 
 
+def test_many_points_and_chance(tmp_path):
+    x = np.linspace(0, 1, 201)
+    curves.write_curves(tmp_path / "a.png", x, {"one": (x**0.5, 0)}, "x", "y")
+    curves.write_curves(tmp_path / "b.png", x, {"one": (x**0.5, 0)}, "x", "y", chance=x)
+    paths = (tmp_path / "a.png", tmp_path / "b.png")
+    without, with_chance = (np.asarray(Image.open(p).convert("RGB")) for p in paths)
+    assert count(with_chance, "#999999") > count(without, "#999999") + 200
+    assert count(without, curves.COLORS[0]) < 5000  # a line: no marks on it
+
+
 def test_without_matplotlib(monkeypatch):
     assert curves.can_draw()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
