@@ -4,7 +4,9 @@
     python -m deepncm_tf.explain --model_dir=runs/NAME --output=report
 
 writes a page that opens without a network (index.html), the pictures of all exemplars
-(exemplars.png) and everything in numbers (explanations.json) into a folder.
+(exemplars.png) and everything in numbers (explanations.json) into a folder. With
+--alpha=0.05 images that are less like the known classes than 95 % of such images are
+"unknown".
 """
 
 from deepncm_tf.utils import files, signals
@@ -48,6 +50,21 @@ absl_flags.DEFINE_string(
     "the model was anchored on, or else all training images.",
     flag_values=FLAGS,
 )
+absl_flags.DEFINE_float(
+    "alpha",
+    None,
+    "Share of images of the known classes that may be called unknown, between 0 and 1: "
+    "calibrates on the images of --validation_fraction, or else on test images that are "
+    "not explained. By default images are unknown where the model was saved calibrated.",
+    flag_values=FLAGS,
+)
+absl_flags.DEFINE_enum(
+    "score",
+    "distance",
+    ["distance", "max_logit", "max_probability", "energy"],
+    "What --alpha is a share by.",
+    flag_values=FLAGS,
+)
 
 command_line = CommandLine("explain", __doc__, FLAGS)
 
@@ -59,6 +76,7 @@ def main(argv):
         check_output(FLAGS.output)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
+        check_alpha(FLAGS.alpha)
         written = write(
             FLAGS.model_dir,
             FLAGS.output,
@@ -66,6 +84,8 @@ def main(argv):
             FLAGS.num_queries,
             FLAGS.data_dir,
             FLAGS.bank,
+            FLAGS.alpha,
+            FLAGS.score,
         )
         print(written)
 
@@ -85,7 +105,24 @@ def check_output(path):
     output_files.check_folder("output", folder)
 
 
-def write(model_dir, output, image_paths=(), num_queries=100, data_dir=None, bank=None):
+def check_alpha(alpha):
+    """Raises a ValueError unless it is a share."""
+    if alpha is not None and not 0 < alpha < 1:
+        raise ValueError(
+            f"--alpha must be a number between 0 and 1. Received: --alpha={alpha}"
+        )
+
+
+def write(
+    model_dir,
+    output,
+    image_paths=(),
+    num_queries=100,
+    data_dir=None,
+    bank=None,
+    alpha=None,
+    score="distance",
+):
     """Explains images and writes the report.
 
     Args:
@@ -96,6 +133,9 @@ def write(model_dir, output, image_paths=(), num_queries=100, data_dir=None, ban
         data_dir: Folder of TFDS datasets, or None.
         bank: Path of a bank file, among whose images exemplars are looked for; None for
             those that the model has, or else all training images.
+        alpha: Float in (0, 1), share of images of known classes that may be rejected; None
+            for the model's own calibration, if it has one.
+        score: String, what alpha is a share by; see `DeepNCM.calibrate`.
 
     Returns:
         A sentence that says what was written.
@@ -116,8 +156,17 @@ def write(model_dir, output, image_paths=(), num_queries=100, data_dir=None, ban
         names = [f"test image {i}" for i in range(len(queried))]
     features = run.embed(queried)
     exemplars = _exemplars(run, bank, features.shape[1])
-    explained = explanation.explain(classifier, exemplars, features, run.class_names, truth)
+    calibration = run.model.calibration
+    if alpha is not None:
+        calibration = run.calibrate(alpha, score, 0 if image_paths else num_queries)
+    explained = explanation.explain(
+        classifier, exemplars, features, run.class_names, truth, calibration
+    )
     facts = _facts(run, exemplars)
+    if calibration is not None:
+        number = sum(one["rejection"] is not None for one in explained)
+        facts["Unknown of these"] = f"{number} of {len(explained)}"
+        facts["Known images rejected at most"] = f"{100 * calibration.alpha:g} %"
 
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,14 @@ import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
 
+UNKNOWN = "unknown"
 CLASSES_SHOWN = 4  # the predicted one and the next three, as in the paper's figure 6
+SCORES_IN_WORDS = {
+    "distance": "its nearness to the nearest prototype",
+    "max_logit": "its largest logit",
+    "max_probability": "its largest probability",
+    "energy": "its log sum of exponentials",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +97,7 @@ def compare(classifier, features, exemplars):
     return np.where(exemplars.index >= 0, near, -np.inf)
 
 
-def explain(classifier, exemplars, features, class_names, labels=None):
+def explain(classifier, exemplars, features, class_names, labels=None, calibration=None):
     """Explains predictions by exemplars.
 
     Args:
@@ -99,17 +106,23 @@ def explain(classifier, exemplars, features, class_names, labels=None):
         features: `(n, d)`, of the images to explain.
         class_names: List of strings.
         labels: `(n,)` integers, the true classes, or None.
+        calibration: `Calibration` that says which images are of no known class, or None.
 
     Returns:
         List of dictionaries that JSON can hold, one per image: `predicted`, `label` and
         `classes` (the predicted one, the next three, and that of the nearest exemplar
         where it is none of them; each with its `logit` and the `index` and `similarity` of
         its exemplars, the nearest first), `by_exemplars` (the class of the nearest
-        exemplar), `rule` and `change` in words.
+        exemplar), `rule` and `change` in words. With a calibration `predicted` is
+        `"unknown"` where an image is rejected, and `rejection` a dictionary of its
+        `score`'s name, `value` and `threshold`, `p_value` and `alpha`; else None.
     """
     features = np.asarray(features, "float32")
     logits = _numpy(classifier(features))
     similarities = compare(classifier, features, exemplars)
+    rejections = [None] * len(features)
+    if calibration is not None:
+        rejections = _rejections(calibration, classifier, features, logits)
     explanations = []
     for i, (scores, near) in enumerate(zip(logits, similarities, strict=True)):
         order = list(np.argsort(-scores, kind="stable")[:CLASSES_SHOWN])
@@ -133,8 +146,50 @@ def explain(classifier, exemplars, features, class_names, labels=None):
             near, exemplars.index, by_exemplars, explained, class_names
         )
         explained["change"] = _change(explained)
+        if calibration is not None:
+            explained["rejection"] = rejections[i]
+        if rejections[i] is not None:
+            explained |= _as_unknown(explained, near, exemplars.index, class_names)
         explanations.append(explained)
     return explanations
+
+
+def _rejections(calibration, classifier, features, logits):
+    """For each image why it is of no known class, or None."""
+    judged = calibration.judge(classifier, features, logits)
+    values = _numpy(calibration.scores_of(classifier, features, logits))
+    columns = zip(_numpy(judged["class"]), values, _numpy(judged["p_value"]), strict=True)
+    return [
+        {
+            "score": calibration.score,
+            "value": float(value),
+            "threshold": calibration.threshold,
+            "p_value": float(p_value),
+            "alpha": calibration.alpha,
+        }
+        if c < 0
+        else None
+        for c, value, p_value in columns
+    ]
+
+
+def _as_unknown(explained, near, index, class_names):
+    """What is said of a rejected image: the threshold, and the nearest exemplar."""
+    rejection = explained["rejection"]
+    score = SCORES_IN_WORDS[rejection["score"]]
+    value, threshold = rejection["value"], rejection["threshold"]
+    c, k = np.unravel_index(near.argmax(), near.shape)
+    rule = (
+        f"IF {score} is below {threshold:.3f} THEN it is unknown: of held-out images of "
+        f"the known classes at most {100 * rejection['alpha']:g} % are. {score[0].upper()}"
+        f"{score[1:]} is {value:.3f}. The nearest exemplar is training image {index[c][k]} "
+        f"of {class_names[c]} ({near[c][k]:.3f})."
+    )
+    change = (
+        f"With {threshold - value:.3f} more it would not have been unknown, but taken for "
+        f"{explained['predicted']}."
+    )
+    return {"predicted": UNKNOWN, "rule": rule, "change": change}
 
 
 def _nearest_first(similarities, index):

@@ -72,6 +72,20 @@ class Calibration:
             arrays = dict(file)
         return cls(str(arrays.pop("score")), float(arrays.pop("alpha")), **arrays)
 
+    @property
+    def threshold(self):
+        """Images with a score below it are rejected, a float; -inf where none is."""
+        shares = np.arange(1, len(self.scores) + 2, dtype="float32") / np.float32(
+            len(self.scores) + 1
+        )
+        first = int(np.argmax(shares > np.float32(self.alpha)))
+        return float(self.scores[first - 1]) if first else -math.inf
+
+    def scores_of(self, classifier, features, logits):
+        """How like the known classes inputs are, `(n,)`; arguments as in `judge`."""
+        by_class = scores_by_class(self.score, classifier, features, logits)
+        return scores_of_all(self.score, by_class, logits)
+
     def judge(self, classifier, features, logits):
         """Prediction, p-value and prediction set, by operations of Keras.
 
@@ -116,19 +130,49 @@ def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
         ValueError: If an argument is out of its range, no class was seen, or there are too
             few images for alpha.
     """
-    check_choice("score", score, SCORES)
-    check_number("alpha", alpha, "a number between 0 and 1", lambda value: 0 < value < 1)
     x = np.asarray(x)
     classifier = model.classifier
     y = to_class_numbers(y, "y", len(x), classifier.num_classes)
-    fewest = math.ceil(1 / alpha - 1 - 1e-9)
-    if len(x) < fewest:
+    check_calibrates(classifier, len(x), score, alpha)  # first: features take their time
+    model.calibration = calibrate_features(
+        classifier, model.embed(x, **kwargs), y, score, alpha
+    )
+    return model.calibration
+
+
+def check_calibrates(classifier, number, score, alpha):
+    """Raises a `ValueError` where `calibrate` could not do it with so many images."""
+    check_choice("score", score, SCORES)
+    check_number("alpha", alpha, "a number between 0 and 1", lambda value: 0 < value < 1)
+    fewest = fewest_images(alpha)
+    if number < fewest:
         raise ValueError(
             f"`x` must hold {fewest} images or more, or nothing would ever be rejected at "
-            f"alpha={alpha}. Received: {len(x)} images"
+            f"alpha={alpha}. Received: {number} images"
         )
     check_seen(classifier)
-    features = ops.convert_to_tensor(model.embed(x, **kwargs))
+
+
+def fewest_images(alpha):
+    """Number of held-out images, of which the least like the known classes is rejected."""
+    return math.ceil(1 / alpha - 1 - 1e-9)
+
+
+def calibrate_features(classifier, features, y, score="distance", alpha=0.05):
+    """As `calibrate`, for features.
+
+    Args:
+        classifier: A `Classifier`.
+        features: `(n, d)`.
+        y: `(n,)` integers.
+        score, alpha: As in `calibrate`.
+
+    Returns:
+        `Calibration`.
+    """
+    check_calibrates(classifier, len(features), score, alpha)
+    fewest = fewest_images(alpha)
+    features = ops.convert_to_tensor(features)
     logits = classifier(features)
     by_class = scores_by_class(score, classifier, features, logits)
     total = _to_float32(scores_of_all(score, by_class, logits))
@@ -140,12 +184,10 @@ def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
             f"Prediction sets always hold classes with less than {fewest} held-out images "
             f"at alpha={alpha}: {len(few)} of {len(counts)} classes, {few[0]} for example "
             f"with {counts[few[0]]}",
-            stacklevel=3,
+            stacklevel=4,
         )
-    model.calibration = Calibration(
-        score, float(alpha), np.sort(total), own[np.lexsort((own, y))], counts
-    )
-    return model.calibration
+    own = own[np.lexsort((own, y))]
+    return Calibration(score, float(alpha), np.sort(total), own, counts)
 
 
 def classify(model, x, **kwargs):

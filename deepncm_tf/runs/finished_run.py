@@ -2,6 +2,7 @@
 """A finished run, opened for what is asked of it afterwards: model, data, features."""
 
 import pathlib
+import warnings
 
 import numpy as np
 
@@ -71,6 +72,40 @@ class FinishedRun:
         from deepncm_tf.data import pipeline
 
         return pipeline.SCALINGS[flags.scaling(self.config)](images)
+
+    def calibrate(self, alpha, score, first_test=0):
+        """Learns from held-out images how like the known classes their images are.
+
+        Args:
+            alpha: Float in (0, 1), share of images of known classes that may be rejected.
+            score: String, as for `DeepNCM.calibrate`.
+            first_test: Int, the first test image that counts; of a run with
+                `--validation_fraction` those held out count instead.
+
+        Returns:
+            `Calibration`.
+
+        Raises:
+            ValueError: If there are too few images for alpha.
+        """
+        from deepncm_tf.models import rejection
+
+        images, labels = self.splits.get("val", self.splits["test"])
+        if "val" not in self.splits:
+            images, labels = images[first_test:], labels[first_test:]
+        fewest = rejection.fewest_images(alpha)
+        if len(images) < fewest:
+            raise ValueError(
+                f"--alpha={alpha} needs {fewest} images that are not explained, of the "
+                "test images or of a run's with --validation_fraction; --num_queries "
+                f"leaves more. Received: {len(images)} images"
+            )
+        features = self.embed(images)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of few images of a class: no sets are shown
+            return rejection.calibrate_features(
+                self.model.classifier, features, labels, score, alpha
+            )
 
     def read_bank(self, path, dimensions):
         """A bank file of features of this run's training images.

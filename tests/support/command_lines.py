@@ -38,6 +38,8 @@ DEFAULTS = {
         "num_queries": 100,
         "bank": None,
         "data_dir": None,
+        "alpha": None,
+        "score": "distance",
     },
     discover: {"k": ["1", "5", "30"], "temperature": 0.05, "data_dir": None},
     features: {"split": "train", "projector": None, "data_dir": None},

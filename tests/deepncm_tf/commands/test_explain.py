@@ -6,12 +6,14 @@ import shutil
 
 import check_pages
 import keras
+import numpy as np
 import pytest
 import read_page
 from command_lines import run
 
 from deepncm_tf import explain, features
 from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.models import rejection
 from deepncm_tf.pages import pictures
 
 
@@ -104,3 +106,57 @@ def test_files_are_explained(finished, patch, tmp_path):
     )
     numbers = json.loads((tmp_path / "other" / "explanations.json").read_text())
     assert numbers["queries"][0]["classes"] == query["classes"]  # the same picture
+
+
+def test_images_that_are_unknown(finished, patch, tmp_path, capsys):
+    """A black and a noisy picture, a digit; calibrated on the 20 test images."""
+    _, folder = finished
+    noise = np.random.default_rng(0).integers(256, size=(32, 32, 3)).astype("uint8")
+    digits, labels = datasets.load("digits", "coarse")["test"]
+    paths = []
+    for name, image in {"digit": digits[0], "noise": noise, "black": 0 * noise}.items():
+        paths.append(str(tmp_path / f"{name}.png"))
+        (tmp_path / f"{name}.png").write_bytes(pictures.png(image))
+    values = {"model_dir": str(folder), "output": str(tmp_path / "report")}
+    run(patch, explain, images=paths, alpha=0.2, **values)
+    numbers = json.loads((tmp_path / "report" / "explanations.json").read_text())
+    page = read_page.shown((tmp_path / "report" / "index.html").read_text("utf-8"))
+
+    model = keras.models.load_model(folder / "model.keras")
+    with pytest.warns(UserWarning, match="Prediction sets always hold"):  # 20 images
+        model.calibrate(pipeline.standardize(digits), labels, alpha=0.2, verbose=0)
+    shown = np.stack([digits[0], noise, 0 * noise])
+    judged = model.classify(pipeline.standardize(shown), verbose=0)
+    assert "unknown" in judged.names  # or this would show nothing
+    for query, card, name, p_value in zip(
+        numbers["queries"], page["cards"], judged.names, judged.p_values, strict=True
+    ):
+        assert (query["predicted"] == "unknown") == (name == "unknown")
+        assert card["predicted"] == [query["predicted"]]
+        assert (query["rejection"] is not None) == (name == "unknown")
+        if name != "unknown":
+            continue
+        found = query["rejection"]
+        assert found["p_value"] == pytest.approx(p_value)
+        assert found["p_value"] <= found["alpha"] == 0.2
+        assert found["value"] < found["threshold"]
+        rule = card["sections"][-2]["words"]
+        assert f"below {found['threshold']:.3f} THEN it is unknown" in rule
+        nearest = max(
+            (near for one in query["classes"] for near in one["exemplars"]),
+            key=lambda near: near["similarity"],
+        )
+        assert f"The nearest exemplar is training image {nearest['index']} of " in rule
+    number = sum(name == "unknown" for name in judged.names)
+    assert page["facts"]["Unknown of these"] == f"{number} of 3"
+
+    with pytest.raises(SystemExit):  # four digits are left, which are too few
+        run(patch, explain, num_queries=16, alpha=0.1, **values)
+    assert "--alpha=0.1 needs 9 images that are not" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(patch, explain, alpha=1.0, **values)
+    assert "--alpha must be a number between 0 and 1. Rec" in capsys.readouterr().err
+
+
+def test_scores_are_those_of_calibrate():
+    assert set(explain.FLAGS["score"].parser.enum_values) == set(rejection.SCORES)

@@ -72,6 +72,18 @@ def test_p_values_of_equal_scores_and_empty_classes():
     np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.34, 0.8])
+def test_the_threshold_is_where_p_values_reach_alpha(alpha):
+    ordered = np.sort(np.random.default_rng(0).normal(size=39).astype("float32").round(1))
+    number = np.array([39])
+    found = rejection.Calibration("distance", alpha, ordered, ordered, number)
+    values = np.append(ordered, [-9.0, 9.0]).astype("float32")
+    p_values = np.asarray(rejection._p_values(ordered, number, values[:, None]))[:, 0]
+    np.testing.assert_array_equal(values < found.threshold, p_values <= alpha)
+    few = rejection.Calibration("distance", 0.001, ordered, ordered, number)
+    assert few.threshold == -np.inf
+
+
 def test_coverage_on_digits():
     """Of known digits about alpha is rejected; of others, which training lacked, more.
 
