@@ -84,17 +84,18 @@ def resolve(values):
     for flag in FLAGS:
         if config[flag.name] is None:
             config[flag.name] = _default(flag, config)
-        if flag.method and flag.method != config["ncm"]:
+        if flag.methods and config["ncm"] not in flag.methods:
             if flag.name in values:
                 raise FlagError(
-                    f"--{flag.name} belongs to --ncm={flag.method}; leave it out, or give "
-                    f"--ncm={flag.method}. Received: --{flag.name}={values[flag.name]} "
-                    f"with --ncm={config['ncm']}"
+                    f"--{flag.name} belongs to --ncm={' and '.join(flag.methods)}; leave "
+                    f"it out, or give --ncm={flag.methods[0]}. Received: "
+                    f"--{flag.name}={values[flag.name]} with --ncm={config['ncm']}"
                 )
             del config[flag.name]
     config["embedding_dim"] = config["embedding_dim"] or None
     _check_backbone(config, values)
     _check_combinations(config)
+    _check_means(config)
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
     return config
@@ -226,6 +227,15 @@ def _check_combinations(config):
         )
 
 
+def _check_means(config):
+    metric, unit_length = config.get("metric"), config.get("unit_length")
+    if config.get("center") == "mean" and (metric != "cosine" or unit_length):
+        raise FlagError(
+            "--center=mean needs --metric=cosine, without --unit_length. Received: "
+            f"--metric={metric} and --unit_length={unit_length}"
+        )
+
+
 def num_classes(config):
     """Number of classes of a resolved config."""
     known = classes(config)
@@ -244,7 +254,7 @@ def classifier_arguments(config):
     """What a resolved config says of its classifier, for `Classifier.prepare`."""
     arguments = {"num_classes": num_classes(config)}
     for flag in FLAGS:
-        if flag.method and flag.name in config:
+        if flag.methods and flag.name in config:
             value = flag.convert(config[flag.name], config)
             arguments[flag.argument or flag.name] = value
     return arguments

@@ -18,7 +18,7 @@ class Flag:
     wanted: str = ""  # what a right value is, for the error message
     accepts: Callable = lambda value: True
     choices: tuple = ()
-    method: str = ""  # the only --ncm that it applies to
+    method: str = ""  # the only --ncm that it applies to, or several, with spaces between
     argument: str = ""  # of the method's classifier, where it has another name
     convert: Callable = lambda value, config: value  # to the classifier's argument
     from_dataset: bool = False  # default is the dataset's own
@@ -27,6 +27,11 @@ class Flag:
     canonical: Callable = lambda value: value  # one form of equal values
     number: type | None = None  # of a text that may be a number
     before: Any = None  # what runs did before there was the flag, if not its default
+
+    @property
+    def methods(self):
+        """What `--ncm` it applies to, a list; empty for all."""
+        return self.method.split()
 
 
 def positive(value):

@@ -10,6 +10,8 @@ from deepncm_tf.flags.flag import (
     word_or_number,
 )
 
+CLASS_MEANS = "decay condensation online"
+
 METHOD_FLAGS = (
     Flag(
         "decay",
@@ -177,5 +179,38 @@ METHOD_FLAGS = (
         "fifth of the samples.",
         "auto, or a positive number",
         method="ranpac",
+    ),
+    choice(
+        "metric",
+        "euclidean",
+        ("euclidean", "cosine"),
+        "Whether logits of class means are negative squared distances, or cosines.",
+        method=CLASS_MEANS,
+    ),
+    choice(
+        "center",
+        "none",
+        ("none", "mean"),
+        "What --metric=cosine takes from features and class means: nothing, or the mean of "
+        "all samples so far.",
+        method=CLASS_MEANS,
+        convert=lambda text, config: None if text == "none" else text,
+    ),
+    Flag(
+        "unit_length",
+        bool,
+        False,
+        "Scales features to unit length before class means are made of them.",
+        method=CLASS_MEANS,
+    ),
+    Flag(
+        "logit_temperature",
+        float,
+        1.0,
+        "By which the logits of class means are divided; cosines want 0.1 or less.",
+        "a positive number",
+        positive,
+        method=CLASS_MEANS,
+        argument="temperature",
     ),
 )

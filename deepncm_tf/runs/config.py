@@ -98,7 +98,7 @@ def _before(method):
     return {
         flag.name: flag.default if flag.before is None else flag.before
         for flag in flags.FLAGS
-        if flag.method in ("", method) and not flag.from_dataset
+        if (not flag.methods or method in flag.methods) and not flag.from_dataset
     }
 
 

@@ -138,6 +138,17 @@ from deepncm_tf import flags
         ({"ridge": "best"}, "--ridge must be auto, or a positive number"),
         ({"accumulate_steps": 0}, "--accumulate_steps must be an integer >= 1"),
         ({"num_sub_centroids": "4"}, "--num_sub_centroids belongs to --ncm=dnc"),
+        (
+            {"metric": "cosine", "ncm": "dnc"},
+            "--metric belongs to --ncm=decay and condensation and online; .*=cosine with "
+            "--ncm=dnc",
+        ),
+        ({"center": "mean"}, "--center=mean needs --metric=cosine, without --unit_length"),
+        (
+            {"center": "mean", "metric": "cosine", "unit_length": True},
+            "Received: --metric=cosine and --unit_length=True",
+        ),
+        ({"logit_temperature": 0.0}, "--logit_temperature must be a positive number"),
         ({"condensation_steps": 5}, "--condensation_steps belongs to --ncm=condensation"),
         ({"depth": 8}, "There is no flag --depth"),
     ],

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What flags are where none is given, and what a classifier gets of them."""
 
-from deepncm_tf import flags
+from deepncm_tf import classifiers, flags
 
 
 def test_defaults_are_the_published_run():
@@ -60,3 +60,17 @@ def test_classifier_arguments_are_those_of_the_constructor():
     assert flags.classifier_arguments(layer)["num_sub_centroids"] == "auto"
     assert flags.classifier_arguments(layer)["logit_norm"] == "layer"
     assert flags.classifier_arguments(layer)["feature_norm"] == "layer"
+
+
+def test_class_means_with_cosines():
+    for method in ("online", "condensation", "decay"):
+        values = {"ncm": method, "metric": "cosine", "center": "mean"}
+        config = flags.resolve({**values, "logit_temperature": 0.1})
+        arguments = flags.classifier_arguments(config)
+        expected = {"metric": "cosine", "center": "mean", "unit_length": False}
+        assert {**arguments, **expected, "temperature": 0.1} == arguments
+        assert "metric=cosine_center=mean_logit_temperature=0.1" in flags.run_name(config)
+        classifier = classifiers.NAMES[method](**arguments)
+        assert classifier.center == "mean"
+        plain = flags.classifier_arguments(flags.resolve({"ncm": method}))
+        assert (plain["center"], plain["temperature"]) == (None, 1.0)
