@@ -16,6 +16,7 @@ CASES = {
     "steps": "steps",
     "heads": "heads",
     "knn": "neighbours",
+    "adapt": "adapt",
     "input": "input",
     "epoch": "epoch",
     "start": "start",

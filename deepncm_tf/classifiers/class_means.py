@@ -7,7 +7,7 @@ from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
-from deepncm_tf.numerics import statistics
+from deepncm_tf.numerics import array_sums, statistics
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.utils.arguments import check_choice, check_number, is_number
@@ -155,6 +155,12 @@ class ClassMeans(Classifier):
     def batch_statistics(self, samples):
         features = self._prepared(samples.features)
         return [statistics.sums_of(features, samples.class_weights)]
+
+    def array_statistics(self, features, labels):
+        if self.unit_length or isinstance(self.center, list):
+            return None
+        sums = array_sums.class_sums(features, labels, self.num_classes, self.state_dtype)
+        return None if sums is None else [sums]
 
     def read_statistics(self):
         counts = ops.cast(self.counts, sum_dtype())

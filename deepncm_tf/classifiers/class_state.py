@@ -62,6 +62,18 @@ class ClassState(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def array_statistics(self, features, labels):
+        """Statistics of arrays at once, where that is faster than in batches; else None.
+
+        Args:
+            features: `(n, d)`.
+            labels: `(n,)`.
+
+        Returns:
+            As `batch_statistics`, equal to the bit where they are exact; or None.
+        """
+        return
+
     def read_statistics(self):
         """The statistics that the state stands for, a list of `statistics.Sums`."""
         raise NotImplementedError

@@ -47,6 +47,7 @@ class Classifier(ClassState):
     needs_index = False  # whether `call` and `update` take the samples' rows in a bank
     needs_logits = False  # whether `_update` looks at the logits
     wants_unit_features = False  # whether features should have unit length
+    allows_label_smoothing = True  # whether the loss may ask for all classes a little
     evaluation_metrics = ()  # those that `evaluate` alone reports
 
     def __init__(self, num_classes, **kwargs):
@@ -171,8 +172,10 @@ class Classifier(ClassState):
             ValueError: If the state does not follow from features.
         """
         self.check_adapts()
-        samples = self._samples(features, labels, sample_weight)
+        if not self.built:
+            self.build(tuple(features.shape))
         if self.adapts_from == "features":
+            samples = self._samples(features, labels, sample_weight)
             keep = ops.convert_to_numpy(
                 ops.logical_and(
                     samples.takes_part, ops.all(ops.isfinite(samples.features), axis=-1)
@@ -182,7 +185,21 @@ class Classifier(ClassState):
             index = ops.convert_to_numpy(ops.full_like(samples.labels, -1))
             self.adapt_features(features[keep], labels[keep], index[keep], reset)
             return
-        folds = None if reset else self.read_statistics()
+        new = None
+        if sample_weight is None:
+            new = self.array_statistics(features, labels)
+        if new is None:
+            new = self._statistics_in_batches(features, labels, sample_weight, batch_size)
+        for sums in new:
+            if sums.moment is None:  # with second moments `refresh` says it
+                statistics.warn_where_rounded(sums)
+        if not reset:
+            new = list(map(statistics.add, self.read_statistics(), new))
+        self.write_statistics(new)
+        self.refresh()
+
+    def _statistics_in_batches(self, features, labels, sample_weight, batch_size):
+        folds = None
         for start in range(0, max(len(features), 1), batch_size):
             part = slice(start, start + batch_size)
             weights = None if sample_weight is None else sample_weight[part]
@@ -190,11 +207,7 @@ class Classifier(ClassState):
                 self._samples(features[part], labels[part], weights)
             )
             folds = batch if folds is None else list(map(statistics.add, folds, batch))
-            for sums in batch:
-                if sums.moment is None:  # with second moments `refresh` says it
-                    statistics.warn_where_rounded(sums)
-        self.write_statistics(folds)
-        self.refresh()
+        return folds
 
     def loss_weights(self, labels, rank, index=None):
         """Weights of the samples' losses by which the method leaves some of them out.

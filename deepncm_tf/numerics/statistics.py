@@ -16,6 +16,7 @@ from keras import ops
 
 from deepncm_tf.distribution import replicas
 from deepncm_tf.numerics.precision import sum_dtype
+from deepncm_tf.numerics.products import symmetric_product
 
 GRID_BITS = 12  # g: of features below 16, two million samples have exact second moments
 WEIGHT_BITS = 8  # sample weights that are multiples of 2^-8 keep sums exact as well
@@ -73,7 +74,7 @@ def sums_of(features, weights, grid_bits=GRID_BITS, second_moment=False):
     parts = [ops.sum(weights, axis=0), ops.matmul(ops.transpose(weights), features)]
     if second_moment:
         weighted = features * ops.sum(weights, axis=-1, keepdims=True)
-        parts.append(ops.matmul(ops.transpose(weighted), features))
+        parts.append(symmetric_product(weighted, features))
     largest = ops.max(ops.abs(features), initial=0.0)
     extent = ops.stack([largest, ops.zeros_like(largest), _bits_after_point(weights)])
     counts, totals, *moment = replicas.all_reduce_sum(parts)
