@@ -27,6 +27,8 @@ from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import CommandLine, define_run_flags
 
+SCORES = ("distance", "max_logit", "max_probability", "energy")  # those of `calibrate`
+
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
 absl_flags.DEFINE_string("output", "report", "Folder to write to.", flag_values=FLAGS)
@@ -61,7 +63,7 @@ absl_flags.DEFINE_float(
 absl_flags.DEFINE_enum(
     "score",
     "distance",
-    ["distance", "max_logit", "max_probability", "energy"],
+    SCORES,
     "What --alpha is a share by.",
     flag_values=FLAGS,
 )
