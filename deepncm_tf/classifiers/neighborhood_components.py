@@ -80,6 +80,7 @@ class NeighborhoodComponents(Classifier):
     needs_index = True
     adapts_from = "features"
     wants_unit_features = True
+    allows_label_smoothing = False  # the loss is the chance of a neighbour of the class
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class SubCentroids(NearestSubCentroid):
 
     needs_logits = True
     adapts_from = "features"
+    is_held = False  # whether `update` leaves the sub-centroids, once traced anew
 
     def __init__(
         self,
@@ -176,7 +177,8 @@ class SubCentroids(NearestSubCentroid):
         new, counts = centroids.move(
             old, squares, layout, units, assigned, counted, momentum, apply
         )
-        self.sub_centroids.assign(new)
+        if not self.is_held:
+            self.sub_centroids.assign(new)
         self.assign_state(self.updates, self.updates + 1, apply)
         self.count.assign(self.count + ops.cast(numbers, self.count.dtype))
         self.occupancy.update_state(counts)

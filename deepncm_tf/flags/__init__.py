@@ -12,10 +12,10 @@ from absl import flags
 
 from deepncm_tf import backbones
 from deepncm_tf.data import datasets, known_classes
-from deepncm_tf.flags.flag import choice
+from deepncm_tf.flags import combinations
+from deepncm_tf.flags.flag import FlagError, choice
 from deepncm_tf.flags.methods import METHOD_FLAGS
 from deepncm_tf.flags.run import RUN_FLAGS
-from deepncm_tf.utils.errors import UserError
 from deepncm_tf.utils.registry import METHODS
 
 ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")
@@ -26,12 +26,6 @@ FLAGS = (
     *RUN_FLAGS,
 )
 TABLE = {flag.name: flag for flag in FLAGS}
-
-
-class FlagError(UserError, ValueError):
-    """A flag has a value, or there is a combination of flags, that cannot be run."""
-
-    status = 2  # that of wrong usage
 
 
 def define():
@@ -94,8 +88,7 @@ def resolve(values):
             del config[flag.name]
     config["embedding_dim"] = config["embedding_dim"] or None
     _check_backbone(config, values)
-    _check_combinations(config)
-    _check_means(config)
+    combinations.check(config)
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
     return config
@@ -169,73 +162,6 @@ def scaling(config):
     return backbones.STANDARDIZED if name is None else backbones.find(name).takes
 
 
-def _check_known_classes(config):
-    known = classes(config)
-    if known is None:
-        return
-    received = f"Received: --known_classes={config['known_classes']}"
-    if config["label"] != "fine":
-        raise FlagError(f"--known_classes needs --label=fine. {received}")
-    number = datasets.recipe(config["dataset"]).num_classes["fine"]
-    if number is not None and (known[-1] >= number or len(known) < 2):
-        raise FlagError(
-            f"--known_classes must be two or more of the classes 0-{number - 1} of "
-            f"--dataset={config['dataset']}. {received}"
-        )
-
-
-def _check_combinations(config):
-    if config["label"] not in datasets.recipe(config["dataset"]).num_classes:
-        raise FlagError(
-            "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
-            f"--dataset=digits. Received: --dataset={config['dataset']}"
-        )
-    _check_known_classes(config)
-    if config["on_bad_image"] == "skip" and not config["dataset"].startswith(
-        datasets.FOLDER
-    ):
-        raise FlagError(
-            "--on_bad_image=skip needs --dataset=folder:PATH. Received: "
-            f"--dataset={config['dataset']}"
-        )
-    one_device = config["distribution_strategy"] == "one_device"
-    strategy = f"--distribution_strategy={config['distribution_strategy']}"
-    if not strategy.endswith("=mirrored") and (config["num_devices"] or 1) > 1:
-        raise FlagError(
-            "--num_devices needs --distribution_strategy=mirrored. Received: "
-            f"--num_devices={config['num_devices']} with {strategy}"
-        )
-    if config["device_dataset"] and config["dataset"] not in datasets.DATASETS:
-        raise FlagError(
-            "--device_dataset must be off where pictures are read from files. Received: "
-            f"--device_dataset with --dataset={config['dataset']}"
-        )
-    if config["accumulate_steps"] > config["batch_size"]:
-        raise FlagError(
-            f"--accumulate_steps must be at most --batch_size={config['batch_size']}. "
-            f"Received: --accumulate_steps={config['accumulate_steps']}"
-        )
-    if config.get("bank_sharding") and not strategy.endswith("=mirrored"):
-        raise FlagError(
-            "--bank_sharding needs --distribution_strategy=mirrored. Received: "
-            f"--bank_sharding with {strategy}"
-        )
-    if not one_device and config["jit_compile"] == "on":
-        raise FlagError(
-            f"--jit_compile must be auto or off with {strategy}, under which TensorFlow "
-            "cannot compile a step. Received: --jit_compile=on"
-        )
-
-
-def _check_means(config):
-    metric, unit_length = config.get("metric"), config.get("unit_length")
-    if config.get("center") == "mean" and (metric != "cosine" or unit_length):
-        raise FlagError(
-            "--center=mean needs --metric=cosine, without --unit_length. Received: "
-            f"--metric={metric} and --unit_length={unit_length}"
-        )
-
-
 def num_classes(config):
     """Number of classes of a resolved config."""
     known = classes(config)
@@ -254,7 +180,7 @@ def classifier_arguments(config):
     """What a resolved config says of its classifier, for `Classifier.prepare`."""
     arguments = {"num_classes": num_classes(config)}
     for flag in FLAGS:
-        if flag.methods and flag.name in config:
+        if flag.methods and flag.argument is not None and flag.name in config:
             value = flag.convert(config[flag.name], config)
             arguments[flag.argument or flag.name] = value
     return arguments

@@ -6,6 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from deepncm_tf.utils.errors import UserError
+
+
+class FlagError(UserError, ValueError):
+    """A flag has a value, or there is a combination of flags, that cannot be run."""
+
+    status = 2  # that of wrong usage
+
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
@@ -19,7 +27,7 @@ class Flag:
     accepts: Callable = lambda value: True
     choices: tuple = ()
     method: str = ""  # the only --ncm that it applies to, or several, with spaces between
-    argument: str = ""  # of the method's classifier, where it has another name
+    argument: str | None = ""  # of the classifier, where it has another name; None if none
     convert: Callable = lambda value, config: value  # to the classifier's argument
     from_dataset: bool = False  # default is the dataset's own
     from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults

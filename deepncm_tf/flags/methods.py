@@ -180,6 +180,15 @@ METHOD_FLAGS = (
         "auto, or a positive number",
         method="ranpac",
     ),
+    integer(
+        "anchor_epochs",
+        0,
+        "Last epochs in which the sub-centroids of --ncm=dnc are training images: the "
+        "nearest ones of their class, whose features they follow.",
+        minimum=0,
+        method="dnc",
+        argument=None,
+    ),
     choice(
         "metric",
         "euclidean",

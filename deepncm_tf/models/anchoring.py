@@ -4,7 +4,7 @@
 import keras
 import numpy as np
 
-from deepncm_tf.evaluation.explanation import find_exemplars
+from deepncm_tf.evaluation.explanation import Exemplars, find_exemplars
 from deepncm_tf.models.embedding import unpack_inputs
 from deepncm_tf.numerics.labels import to_class_numbers
 
@@ -62,6 +62,28 @@ def anchor(model, x, y=None, images=None, **kwargs):
     )
     model.classifier.anchor(model.exemplars)
     return model.exemplars
+
+
+def exemplars_at(index, images, labels, features):
+    """Exemplars of which it is known which images they are.
+
+    Args:
+        index: `(num_classes, K)` int64, their places; -1 where there is none.
+        images: `(m, ...)`, those of the m places that are not -1, in order.
+        labels: `(n,)` integers of the whole training set.
+        features: `(m, d)`, of the images.
+
+    Returns:
+        `Exemplars`.
+    """
+    known = index >= 0
+    of_places = []
+    for rows in (np.asarray(images), np.asarray(features, "float32")):
+        whole = np.zeros((*index.shape, *rows.shape[1:]), rows.dtype)
+        whole[known] = rows
+        of_places.append(whole)
+    classes = np.where(known, np.asarray(labels)[index], -1).astype("int64")
+    return Exemplars(of_places[0], index, classes, of_places[1])
 
 
 def _collect(dataset):

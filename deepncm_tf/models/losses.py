@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.numerics import labels
+from deepncm_tf.utils.arguments import check_number
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -20,6 +21,8 @@ class LogitCrossEntropy(keras.losses.Loss):
         reduction: As in `keras.losses.Loss`.
         name: String, name of the loss.
         dtype: Dtype of the computation.
+        label_smoothing: Float in [0, 1), share of each sample's weight that is spread
+            evenly over all classes.
 
     Call arguments:
         y_true: Integer labels `(batch, ...)` or `(batch, ..., 1)`, or class weights
@@ -27,20 +30,41 @@ class LogitCrossEntropy(keras.losses.Loss):
         y_pred: Logits, `(batch, ..., num_classes)`.
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="crossentropy", dtype=None):
+    def __init__(
+        self,
+        reduction="sum_over_batch_size",
+        name="crossentropy",
+        dtype=None,
+        label_smoothing=0.0,
+    ):
         super().__init__(reduction=reduction, name=name, dtype=dtype)
+        check_number(
+            "label_smoothing", label_smoothing, "a number in [0, 1)", lambda x: 0 <= x < 1
+        )
+        self.label_smoothing = float(label_smoothing)
 
     def call(self, y_true, y_pred):
         num_classes, rank = y_pred.shape[-1], len(y_pred.shape)
         y_true = labels.normalize(y_true, num_classes, rank, name="y")
         if labels.is_class_weights(y_true, rank):
-            return ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
+            loss = ops.categorical_crossentropy(y_true, y_pred, from_logits=True)
+            return self._smoothed(loss, y_pred, ops.sum(y_true, axis=-1))
         # Backends differ in what they give for a class that there is not: never a number.
         wrong = ops.logical_or(y_true < 0, y_true >= num_classes)
         loss = ops.sparse_categorical_crossentropy(
             ops.where(wrong, 0, y_true), y_pred, from_logits=True
         )
-        return ops.where(wrong, math.nan, loss)
+        return ops.where(wrong, math.nan, self._smoothed(loss, y_pred, 1.0))
+
+    def _smoothed(self, loss, logits, weights):
+        """(1 - s) loss + s w / C * (sum over all classes of -log p)."""
+        if not self.label_smoothing:
+            return loss
+        even = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
+        return (1.0 - self.label_smoothing) * loss + self.label_smoothing * weights * even
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 def expects_probabilities(loss):

@@ -45,13 +45,14 @@ def with_learning_rate(momentum, learning_rate):
     does not move on where the network can no longer follow it.
 
     Args:
-        momentum: Float in [0, 1), at the first rate.
-        learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay`.
+        momentum: Float in [0, 1), at the largest rate.
+        learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay` or
+            `PiecewiseLinear`.
     """
-    first = learning_rate.values[0]
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
+    largest = max(learning_rate.values)
+    return type(learning_rate)(
         learning_rate.boundaries,
-        [1.0 - (1.0 - momentum) * value / first for value in learning_rate.values],
+        [1.0 - (1.0 - momentum) * value / largest for value in learning_rate.values],
     )
 
 

@@ -23,6 +23,24 @@ def check_neighbours(flag, number, available):
         )
 
 
+def embed(model, images, scaling):
+    """Features of a model, `(n, d)` float32, of a few images at a time.
+
+    Args:
+        model: `DeepNCM`.
+        images: As from `datasets.load`.
+        scaling: String, a name in `pipeline.SCALINGS`.
+    """
+    from deepncm_tf.data import pipeline
+
+    scaled = pipeline.SCALINGS[scaling]
+    parts = [
+        model.embed(scaled(images[start : start + ROWS]), batch_size=256, verbose=0)
+        for start in range(0, max(len(images), 1), ROWS)
+    ]
+    return np.concatenate(parts).astype("float32")  # of --dtype=bf16 or fp16, too
+
+
 class FinishedRun:
     """A finished run.
 
@@ -61,11 +79,18 @@ class FinishedRun:
 
     def embed(self, images):
         """Features of images as they are: `(n, d)` float32."""
-        parts = []
-        for start in range(0, max(len(images), 1), ROWS):
-            part = self.scaled(images[start : start + ROWS])
-            parts.append(self.model.embed(part, batch_size=256, verbose=0))
-        return np.concatenate(parts).astype("float32")  # of --dtype=bf16 or fp16, too
+        return embed(self.model, images, flags.scaling(self.config))
+
+    def backbone_features(self, images):
+        """Features before the embedding, `(n, d)` float32, of images as they are."""
+        from deepncm_tf.models.embedding import FeatureModel
+
+        backbone = FeatureModel(self.model.backbone, None)
+        parts = [
+            backbone.predict(self.scaled(images[start : start + ROWS]), 256, verbose=0)
+            for start in range(0, max(len(images), 1), ROWS)
+        ]
+        return np.concatenate(parts).astype("float32")
 
     def scaled(self, images):
         """Images as the model takes them, float32."""

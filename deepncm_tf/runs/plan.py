@@ -7,21 +7,45 @@ import keras
 import numpy as np
 
 from deepncm_tf.data import pipeline
+from deepncm_tf.models.losses import LogitCrossEntropy
+from deepncm_tf.numerics.piecewise_linear import PiecewiseLinear
 from official_resnet import recipe
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """An optimizer's recipe: epochs, those at which the rate drops, and Nesterov's way."""
+    """An optimizer's recipe.
+
+    Attributes:
+        train_epochs: Int, epochs of the recipe.
+        drop_epochs: Ints, epochs after which the rate falls to a tenth.
+        warm_up: Float in (0, 1), share of the run in which the rate rises to its full
+            value, from which it falls to 0, both in a straight line; or None for drops.
+        nesterov: Bool.
+        label_smoothing: Float in [0, 1), of methods that allow it.
+    """
 
     train_epochs: int
-    drop_epochs: tuple
+    drop_epochs: tuple = ()
+    warm_up: float | None = None
     nesterov: bool = False
+    label_smoothing: float = 0.0
+
+    def learning_rate(self, full, total_steps):
+        """The schedule of a run of any length, whose largest rate is `full`."""
+        if self.warm_up is None:
+            return recipe.learning_rate_schedule(
+                full, total_steps, self.drop_epochs, self.train_epochs
+            )
+        peak = max(1, round(self.warm_up * total_steps))
+        # The step after the last one would have rate 0.
+        return PiecewiseLinear([0, peak, max(total_steps, peak + 1)], [full / 10, full, 0])
 
 
 RECIPES = {
     "official": Recipe(recipe.TRAIN_EPOCHS, recipe.DROP_EPOCHS),
     "snca": Recipe(200, (50, 100, 150), nesterov=True),
+    "fast": Recipe(40, warm_up=0.2, nesterov=True, label_smoothing=0.1),
 }
 
 
@@ -36,8 +60,10 @@ class TrainingPlan:
         total_steps: Int, those of `--train_epochs`, of which the rate's drops are
             fractions.
         max_steps: Int, after which the run ends.
-        learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay`.
+        learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay`, or
+            `PiecewiseLinear`.
         nesterov: Bool.
+        label_smoothing: Float in [0, 1), of methods that allow it.
     """
 
     labels: np.ndarray
@@ -47,6 +73,7 @@ class TrainingPlan:
     max_steps: int
     learning_rate: keras.optimizers.schedules.LearningRateSchedule
     nesterov: bool
+    label_smoothing: float = 0.0
 
     @classmethod
     def make(cls, config, labels):
@@ -65,13 +92,9 @@ class TrainingPlan:
             steps_per_epoch=steps,
             total_steps=total_steps,
             max_steps=min(config["max_train_steps"] or total_steps, total_steps),
-            learning_rate=recipe.learning_rate_schedule(
-                config["learning_rate"],
-                total_steps,
-                chosen.drop_epochs,
-                chosen.train_epochs,
-            ),
+            learning_rate=chosen.learning_rate(config["learning_rate"], total_steps),
             nesterov=chosen.nesterov,
+            label_smoothing=chosen.label_smoothing,
         )
 
     @property
@@ -89,3 +112,9 @@ class TrainingPlan:
         return keras.optimizers.SGD(
             self.learning_rate, momentum=recipe.MOMENTUM, nesterov=self.nesterov
         )
+
+    def loss(self, classifier):
+        """The loss for a classifier, or None for the one that `compile` has."""
+        if not self.label_smoothing or not classifier.allows_label_smoothing:
+            return None
+        return LogitCrossEntropy(label_smoothing=self.label_smoothing)

@@ -16,6 +16,7 @@ from deepncm_tf.models.classifier_model import Refresh
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.finite import NotFiniteError
 from deepncm_tf.runs import backbone
+from deepncm_tf.runs.anchoring import Anchoring
 from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.runs.checkpoints import Checkpoints
 from deepncm_tf.runs.plan import TrainingPlan
@@ -154,6 +155,7 @@ def _train(config, folder, splits, stop):
         backbone.print_size(model)
     model.compile(
         plan.optimizer(),
+        plan.loss(model.classifier),
         metrics=["accuracy"],
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
@@ -163,13 +165,14 @@ def _train(config, folder, splits, stop):
         )
     model.build_training(*(keras.KerasTensor((None, *a.shape[1:]), a.dtype) for a in train))
 
+    anchoring = Anchoring.of_run(config, model, train)
     checkpoints = Checkpoints(
         folder.path / "checkpoints",
-        model.variables + model.optimizer.variables,
+        model.variables + model.optimizer.variables + anchoring.variables,
         model.metrics_variables,
         writes=replicas.is_chief(model.distribute_strategy),
     )
-    progress = checkpoints.restore()
+    progress = anchoring.progress = checkpoints.restore()
     if progress.history or progress.batches:
         print(
             f"Going on after {len(progress.history)} of {plan.epochs} epochs and "
@@ -184,8 +187,9 @@ def _train(config, folder, splits, stop):
     if checkpoints.writes:
         _write_earlier_metrics(folder, record, progress)
     started = time.perf_counter()
-    _fit(config, model, train, plan, progress, [report, record])
+    _fit(config, model, train, plan, progress, [anchoring, report, record])
     print(f"Trained for {time.perf_counter() - started:.0f} s")
+    anchoring.finish(model)
     return model, progress.history
 
 

@@ -19,7 +19,8 @@ from deepncm_tf.distribution import strategies
 from deepncm_tf.evaluation import explanation, neighbors
 from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
-from deepncm_tf.numerics import clustering
+from deepncm_tf.numerics import clustering, piecewise_linear
+from deepncm_tf.numerics.piecewise_linear import PiecewiseLinear
 from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import training
 from official_resnet import BatchNormalization, cifar_resnet, imagenet_resnet, recipe
@@ -31,6 +32,7 @@ DOCUMENTED = [
     BatchNormalization,
     DeepNCM,
     LogitCrossEntropy,
+    PiecewiseLinear,
     backbones.get,
     cifar_resnet,
     classifiers.get,
@@ -74,6 +76,7 @@ WITH_EXAMPLES = [
     neighbors,
     metrics,
     model,
+    piecewise_linear,
     *(importlib.import_module(cls.__module__) for cls in classifiers.NAMES.values()),
 ]
 
@@ -124,6 +127,23 @@ def test_readme_example_without_training(capsys):
     )
     (said,) = re.findall(r"prints an accuracy of ([\d.]+) %", README)
     assert 100 * accuracy == pytest.approx(float(said), abs=0.5)
+
+
+def test_readme_says_how_many_digits_are_unknown(capsys):
+    """Of the test images, after the calibration of the example."""
+    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names = {}
+    exec(compile(code.split("model = model.add")[0], "README.md", "exec"), names)
+    found = names["model"].classify(names["test_images"], verbose=0)
+    rejected, is_known = found.classes < 0, names["test_labels"] < 7
+    pattern = r"of (\d+) test images of the seven (\d+) are unknown, of (\d+) others (\d+)"
+    (said,) = re.findall(pattern, " ".join(README.split()))
+    numbers = is_known.sum(), rejected[is_known].sum()
+    numbers += (~is_known).sum(), rejected[~is_known].sum()
+    assert tuple(map(int, said)) == numbers
+    alpha = names["model"].calibration.alpha
+    share, limit = numbers[1] / numbers[0], alpha * (1 - alpha) / numbers[0]
+    assert share <= alpha + 2 * limit**0.5
 
 
 def test_readme_commands_parse():

@@ -66,7 +66,7 @@ from deepncm_tf import flags
         ({"max_train_steps": 0}, "--max_train_steps must be an integer >= 1"),
         ({"epochs_between_evals": 0}, "--epochs_between_evals must be an integer >= 1"),
         ({"augmentation": "more"}, "--augmentation must be one of standard, snca"),
-        ({"recipe": "adam"}, "--recipe must be one of official, snca"),
+        ({"recipe": "adam"}, "--recipe must be one of official, snca, fast"),
         ({"learning_rate": 0.0}, "--learning_rate must be a positive number"),
         ({"learning_rate": float("inf")}, "--learning_rate must be a positive number"),
         ({"weight_decay": -1.0}, "--weight_decay must be a number >= 0"),
@@ -142,6 +142,19 @@ from deepncm_tf import flags
             {"metric": "cosine", "ncm": "dnc"},
             "--metric belongs to --ncm=decay and condensation and online; .*=cosine with "
             "--ncm=dnc",
+        ),
+        ({"anchor_epochs": -1, "ncm": "dnc"}, "--anchor_epochs must be an integer >= 0"),
+        (
+            {"anchor_epochs": 5, "ncm": "dnc", "train_epochs": 4},
+            "--anchor_epochs must be at most --train_epochs=4. Received: .*=5",
+        ),
+        (
+            {
+                "anchor_epochs": 5,
+                "ncm": "dnc",
+                "distribution_strategy": "multi_worker_mirrored",
+            },
+            "--anchor_epochs needs one machine. .*=5 with --distribution_strategy=multi",
         ),
         ({"center": "mean"}, "--center=mean needs --metric=cosine, without --unit_length"),
         (
