@@ -5,7 +5,8 @@
     python -m deepncm_tf.discover --model_dir=runs/NAME
 
 A model trained on superclasses is scored on the fine classes: by the votes of the nearest
-training images (induction accuracy), and by how its prototypes agree with the fine classes.
+training images (induction accuracy), with the features of the classifier and with those of
+the backbone, before an embedding; and by how its prototypes agree with the fine classes.
 Writes discovery.json into the run's folder.
 """
 
@@ -73,9 +74,11 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
 
     Returns:
         Dictionary: `accuracy` on the superclasses; `induction_accuracy_k`, on the fine
-        classes, for each k; `purity` and `normalized_mutual_information` of the nearest
-        prototypes of test images (sub-centroids, for example) against the fine classes;
-        and `prototypes`, their number.
+        classes, for each k, and `backbone_induction_accuracy_k`, by cosines of features
+        before the embedding and what the classifier makes of them; `purity` and
+        `normalized_mutual_information` of the nearest prototypes of test images
+        (sub-centroids, for example) against the fine classes; and `prototypes`, their
+        number.
 
     Reference:
         - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
@@ -96,19 +99,34 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     check_neighbours("k", max(neighbours), len(train_images))
     test_coarse = run.splits["test"][1]
     train, test = run.embed(train_images), run.embed(test_images)
-    bank, queries = (np.asarray(classifier.unit_features(x)) for x in (train, test))
-    similarities, rows = evaluation.nearest(queries, bank, max(neighbours))
     labels, truth = fine["train"][1], fine["test"][1]
     figures = {"accuracy": evaluation.accuracy(classifier(test), test_coarse)}
-    for k in neighbours:
-        votes = evaluation.vote(
-            similarities[:, :k], labels[rows[:, :k]], temperature, labels.max() + 1
-        )
-        figures[f"induction_accuracy_{k}"] = evaluation.accuracy(votes, truth)
+    units = [np.asarray(classifier.unit_features(x)) for x in (train, test)]
+    figures |= _induction("", *units, labels, truth, neighbours, temperature)
+    units = [
+        evaluation.unit_rows(run.backbone_features(images))
+        for images in (train_images, test_images)
+    ]
+    figures |= _induction("backbone_", *units, labels, truth, neighbours, temperature)
     scores = np.asarray(classifier.prototype_scores(test))
     scores = scores.reshape(len(test), -1)
     figures |= evaluation.cluster_agreement(scores.argmax(axis=-1), truth)
     figures["prototypes"] = int(np.isfinite(scores).all(axis=0).sum())
+    return figures
+
+
+def _induction(prefix, bank, queries, labels, truth, neighbours, temperature):
+    """Accuracies on the fine classes by the votes of the k nearest, for each k."""
+    from deepncm_tf import evaluation
+
+    similarities, rows = evaluation.nearest(queries, bank, max(neighbours))
+    figures = {}
+    for k in neighbours:
+        votes = evaluation.vote(
+            similarities[:, :k], labels[rows[:, :k]], temperature, labels.max() + 1
+        )
+        accuracy = evaluation.accuracy(votes, truth)
+        figures[f"{prefix}induction_accuracy_{k}"] = accuracy
     return figures
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command_lines import run
 from PIL import Image
+from sklearn import neighbors
 from sklearn.metrics import auc, roc_auc_score
 
 from deepncm_tf import discover, evaluate, features, flags
@@ -28,6 +29,16 @@ def test_discovery(finished, patch, capsys):
     assert found["accuracy"] == pytest.approx(result["final_test_accuracy"])
     assert 0.1 < found["induction_accuracy_1"] <= 1  # ten classes
     assert {"induction_accuracy_3", "purity", "normalized_mutual_information"} <= set(found)
+    fine = datasets.load("digits", "fine")
+    model = keras.models.load_model(folder / "model.keras")
+    bank, queries = (
+        np.asarray(model.backbone(pipeline.standardize(fine[name][0]), training=False))
+        for name in ("train", "test")
+    )
+    nearest = neighbors.KNeighborsClassifier(1, metric="cosine")
+    nearest.fit(bank, fine["train"][1])
+    expected = nearest.score(queries, fine["test"][1])
+    assert found["backbone_induction_accuracy_1"] == pytest.approx(expected)
     assert f"purity: {found['purity']:.4f}" in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())["flags"]
     assert training.run(config)  # the folder is still that of a finished run
