@@ -174,10 +174,8 @@ def _train(config, folder, splits, stop):
     )
     progress = anchoring.progress = checkpoints.restore()
     if progress.history or progress.batches:
-        print(
-            f"Going on after {len(progress.history)} of {plan.epochs} epochs and "
-            f"{progress.batches} steps in {folder.path}"
-        )
+        epochs = f"{len(progress.history)} of {plan.epochs} epochs"
+        print(f"Going on after {epochs} and {progress.batches} steps in {folder.path}")
     report = EpochReport(
         splits, config["epochs_between_evals"], plan, progress, flags.scaling(config)
     )
