@@ -8,6 +8,7 @@ from official_resnet import recipe
 from official_resnet.resnet import (
     WIDE_BLOCKS,
     WIDE_STAGES,
+    Strides,
     block,
     check_version,
     convolution,
@@ -19,6 +20,7 @@ BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 DEPTHS = WIDE_BLOCKS | BOTTLENECKS
 # The mean colour of ImageNet, which the official recipe takes off images of values 0..255.
 CHANNEL_MEANS = (123.68, 116.78, 103.94)
+STEM_STRIDE = 4  # of the first convolution and the pooling
 EXPANSION = 4  # channels of a bottleneck's output to those within
 
 
@@ -28,6 +30,7 @@ def imagenet_resnet(
     input_shape=(224, 224, 3),
     bn_momentum=recipe.BATCH_NORM_MOMENTUM,
     name=None,
+    output_stride=None,
 ):
     """Builds the ResNet for ImageNet without its classifier.
 
@@ -41,13 +44,17 @@ def imagenet_resnet(
         input_shape: Shape of one image, `(height, width, channels)`.
         bn_momentum: Float in [0, 1), momentum of the moving batch statistics.
         name: String, name of the model.
+        output_stride: Int, the largest stride of feature maps: where the network would
+            stride further it is dilated instead. None for one vector of features.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to
-        features `(batch, 512)`, or `(batch, 2048)` of bottlenecks.
+        features `(batch, 512)`, or `(batch, 2048)` of bottlenecks; with `output_stride` to
+        a list of the maps of its stages, `(batch, height / stride, width / stride, d)`.
 
     Raises:
-        ValueError: If `depth` is not among these or `version` is not 1 or 2.
+        ValueError: If `depth` is not among these, `version` is not 1 or 2, or
+            `output_stride` is below 4, the stride of the first stage.
 
     Deviations:
         A shortcut is projected where its shape changes, and in version 2, whose first
@@ -63,6 +70,11 @@ def imagenet_resnet(
     if depth not in DEPTHS:
         raise ValueError(f"`depth` must be one of {tuple(DEPTHS)}. Received: depth={depth}")
     check_version(version)
+    if output_stride is not None and output_stride < STEM_STRIDE:
+        raise ValueError(
+            f"`output_stride` must be {STEM_STRIDE} or more. "
+            f"Received: output_stride={output_stride}"
+        )
     normalize = normalizer(bn_momentum)
     build_block, expansion = (bottleneck, EXPANSION) if depth in BOTTLENECKS else (block, 1)
 
@@ -71,25 +83,30 @@ def imagenet_resnet(
     if version == 1:
         x = normalize(x)
     x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    strides = Strides(STEM_STRIDE, output_stride)
+    maps = []
     for (filters, stride), blocks in zip(WIDE_STAGES, DEPTHS[depth], strict=True):
         for index in range(blocks):
             changed = stride > 1 or x.shape[-1] != filters * expansion
             project = index == 0 and (changed or version == 2)
-            x = build_block(
-                x, filters, stride if index == 0 else 1, project, version, normalize
-            )
+            steps = strides.next(stride if index == 0 else 1)
+            x = build_block(x, filters, *steps, project, version, normalize)
+        maps.append(x)
     if version == 2:
-        x = normalize(x)
+        x = maps[-1] = normalize(x)
+    name = name or f"imagenet_resnet{depth}_v{version}"
+    if output_stride is not None:
+        return keras.Model(image, maps, name=name)
     features = layers.GlobalAveragePooling2D(name="features")(x)
-    return keras.Model(image, features, name=name or f"imagenet_resnet{depth}_v{version}")
+    return keras.Model(image, features, name=name)
 
 
-def bottleneck(x, filters, stride, project, version, normalize):
+def bottleneck(x, filters, stride, dilation, further_dilation, project, version, normalize):
     """A 1x1, a 3x3 and a 1x1 convolution and a shortcut, in the order of either version.
 
     Args:
-        x, stride, project, version, normalize: As for `resnet.block`; the 3x3 convolution
-            strides.
+        x, stride, dilation, further_dilation, project, version, normalize: As for
+            `resnet.block`; the 3x3 convolution strides, and has the first dilation.
         filters: Int, channels within; the output has four times as many.
 
     Returns:
@@ -103,7 +120,7 @@ def bottleneck(x, filters, stride, project, version, normalize):
         if version == 1:
             shortcut = normalize(shortcut, relu=False)
     x = normalize(convolution(x, filters, kernel_size=1))
-    x = normalize(convolution(x, filters, kernel_size=3, stride=stride))
+    x = normalize(convolution(x, filters, 3, stride, dilation))
     x = convolution(x, EXPANSION * filters, kernel_size=1)
     if version == 2:
         return layers.Add()([x, shortcut])

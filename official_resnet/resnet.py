@@ -26,6 +26,7 @@ def cifar_resnet(
     input_shape=(32, 32, 3),
     bn_momentum=recipe.BATCH_NORM_MOMENTUM,
     name=None,
+    output_stride=None,
 ):
     """Builds the CIFAR ResNet without its classifier.
 
@@ -41,10 +42,13 @@ def cifar_resnet(
         input_shape: Shape of one image, `(height, width, channels)`.
         bn_momentum: Float in [0, 1), momentum of the moving batch statistics.
         name: String, name of the model.
+        output_stride: Int, the largest stride of feature maps: where the network would
+            stride further it is dilated instead. None for one vector of features.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, channels)` to
-        features `(batch, 64)`, or `(batch, 512)` of the wide ones.
+        features `(batch, 64)`, or `(batch, 512)` of the wide ones; with `output_stride` to
+        a list of the maps of its stages, `(batch, height / stride, width / stride, d)`.
 
     Raises:
         ValueError: If `depth` is not among these or `version` is not 1 or 2.
@@ -60,16 +64,52 @@ def cifar_resnet(
     x = convolution(image, filters=stages[0][0], kernel_size=3)
     if depth in WIDE_BLOCKS and version == 1:
         x = normalize(x)
+    strides = Strides(1, output_stride)
+    maps = []
     for filters, stride, blocks in stages:
         for index in range(blocks):
             project = index == 0
             if depth in WIDE_BLOCKS and version == 1:
                 project = project and stride > 1
-            x = block(x, filters, stride if index == 0 else 1, project, version, normalize)
+            steps = strides.next(stride if index == 0 else 1)
+            x = block(x, filters, *steps, project, version, normalize)
+        maps.append(x)
     if depth not in WIDE_BLOCKS or version == 2:
-        x = normalize(x)
+        x = maps[-1] = normalize(x)
+    name = name or f"resnet{depth}_v{version}"
+    if output_stride is not None:
+        return keras.Model(image, maps, name=name)
     features = layers.GlobalAveragePooling2D(name="features")(x)
-    return keras.Model(image, features, name=name or f"resnet{depth}_v{version}")
+    return keras.Model(image, features, name=name)
+
+
+class Strides:
+    """Where a network of feature maps strides, and where it is dilated instead.
+
+    Args:
+        stride: Int, that of the maps so far, in pixels of the image.
+        output_stride: Int >= 1, the largest there may be, or None for any.
+
+    Reference:
+        - [Chen et al., 2017](https://arxiv.org/abs/1706.05587), section 3.1
+    """
+
+    def __init__(self, stride, output_stride):
+        if output_stride is not None and output_stride < 1:
+            raise ValueError(
+                "`output_stride` must be an int >= 1 or None. "
+                f"Received: output_stride={output_stride}"
+            )
+        self.stride, self.output_stride, self.dilation = stride, output_stride, 1
+
+    def next(self, stride):
+        """Stride, first and further dilation of a block that would have a stride."""
+        before = self.dilation
+        if self.output_stride is None or self.stride * stride <= self.output_stride:
+            self.stride *= stride
+            return stride, before, before
+        self.dilation *= stride
+        return 1, before, self.dilation
 
 
 def check_version(version):
@@ -105,13 +145,14 @@ def stages_of(depth):
     return [(*stage, (depth - 2) // 6) for stage in STAGES]
 
 
-def block(x, filters, stride, project, version, normalize):
+def block(x, filters, stride, dilation, further_dilation, project, version, normalize):
     """Two 3x3 convolutions and a shortcut, in the order of either version.
 
     Args:
         x: Input maps, `(batch, height, width, channels)`.
         filters: Int, channels of the output.
         stride: Int, stride of the first convolution and of the projection.
+        dilation, further_dilation: Ints, of the first and of the second convolution.
         project: Bool, whether the shortcut is a 1x1 convolution (the first block of
             every stage) or the identity.
         version: 1 or 2.
@@ -125,18 +166,19 @@ def block(x, filters, stride, project, version, normalize):
         x = normalize(x)
         if project:
             shortcut = convolution(x, filters, kernel_size=1, stride=stride)
-        x = normalize(convolution(x, filters, kernel_size=3, stride=stride))
-        return layers.Add()([convolution(x, filters, kernel_size=3), shortcut])
+        x = normalize(convolution(x, filters, 3, stride, dilation))
+        x = convolution(x, filters, 3, dilation=further_dilation)
+        return layers.Add()([x, shortcut])
 
     if project:
         shortcut = convolution(x, filters, kernel_size=1, stride=stride)
         shortcut = normalize(shortcut, relu=False)
-    x = normalize(convolution(x, filters, kernel_size=3, stride=stride))
-    x = normalize(convolution(x, filters, kernel_size=3), relu=False)
+    x = normalize(convolution(x, filters, 3, stride, dilation))
+    x = normalize(convolution(x, filters, 3, dilation=further_dilation), relu=False)
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 
-def convolution(x, filters, kernel_size, stride=1):
+def convolution(x, filters, kernel_size, stride=1, dilation=1):
     """Convolution without bias. Where it strides, padding depends on the kernel alone."""
     if stride > 1 and kernel_size > 1:
         # SAME would pad 0+1 at even sizes; the official code pads 1+1, then VALID.
@@ -146,6 +188,7 @@ def convolution(x, filters, kernel_size, stride=1):
         kernel_size,
         strides=stride,
         padding="same" if stride == 1 else "valid",
+        dilation_rate=dilation if stride == 1 else 1,
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(),
     )(x)

@@ -8,8 +8,10 @@ from keras import layers
 from deepncm_tf.backbones import torch_file
 from deepncm_tf.utils.errors import MissingExtraError
 from official_resnet.normalization import batch_normalization
+from official_resnet.resnet import Strides
 
 STEM, HEAD = 32, 1280  # channels
+STEM_STRIDE = 2
 # (blocks, kernel, stride of the first, expansion, filters) of each stage.
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -44,6 +46,7 @@ def efficientnet_lite0(
     num_classes=None,
     bn_momentum=BATCH_NORM_MOMENTUM,
     name="efficientnet_lite0",
+    output_stride=None,
 ):
     """Builds EfficientNet-Lite0: EfficientNet-B0 without squeeze-excitation, with ReLU6.
 
@@ -55,11 +58,15 @@ def efficientnet_lite0(
         num_classes: Int, classes of a dense layer on the features, or None for none.
         bn_momentum: Float in [0, 1), momentum of the moving batch statistics.
         name: String, name of the model.
+        output_stride: Int, the largest stride of feature maps: where the network would
+            stride further it is dilated instead. None for one vector of features.
 
     Returns:
         A functional `keras.Model` from images `(batch, height, width, 3)` of values
         0..255, which it scales itself, to features `(batch, 1280)`, or to logits
-        `(batch, num_classes)`.
+        `(batch, num_classes)`; with `output_stride` to a list of maps
+        `(batch, height / stride, width / stride, d)`, the last of each stride, without the
+        convolution to 1280 channels.
 
     Reference:
         - [Tan and Le, 2019](https://arxiv.org/abs/1905.11946), table 1 (EfficientNet-B0)
@@ -74,19 +81,26 @@ def efficientnet_lite0(
     scaling = layers.Rescaling(1 / 128, -127 / 128, dtype="float32", name="scaling")
     x = scaling(image)
     x = normalize(convolution(x, STEM, 3, "conv_stem", stride=2), "bn0")
-    number = 0
+    number, strides, maps = 0, Strides(STEM_STRIDE, output_stride), []
     for blocks, kernel_size, stride, expansion, filters in STAGES:
+        if stride > 1:
+            maps.append(x)
         for index in range(blocks):
+            step, dilation, _ = strides.next(stride if index == 0 else 1)
             x = _block(
                 x,
                 filters,
                 kernel_size,
-                stride if index == 0 else 1,
+                step,
+                dilation,
                 expansion,
                 f"blocks_{number}_",
                 normalize,
             )
             number += 1
+    if output_stride is not None:
+        # Those of half the image's size are left out: at that size all else is dear.
+        return keras.Model(image, [*maps[1:], x], name=name)
     x = normalize(convolution(x, HEAD, 1, "conv_head"), "bn1")
     outputs = layers.GlobalAveragePooling2D(name="features")(x)
     if num_classes is not None:
@@ -94,7 +108,7 @@ def efficientnet_lite0(
     return keras.Model(image, outputs, name=name)
 
 
-def _block(x, filters, kernel_size, stride, expansion, prefix, normalize):
+def _block(x, filters, kernel_size, stride, dilation, expansion, prefix, normalize):
     """An inverted residual: wider, convolved channel by channel, narrower."""
     inputs = x
     if expansion > 1:
@@ -104,6 +118,7 @@ def _block(x, filters, kernel_size, stride, expansion, prefix, normalize):
         kernel_size,
         stride,
         padding="same",
+        dilation_rate=dilation,
         use_bias=False,
         name=f"{prefix}depthwise_conv",
     )(x)
@@ -143,7 +158,8 @@ def load_torch_weights(model, path):
     Args:
         model: A model of `efficientnet_lite0`.
         path: Path of a file as `torch_file.read` reads them, with all of the model's
-            weights; those of the classes may be more than a model without them takes.
+            weights; those of the classes, and of what comes before the features, may be
+            more than a model without them takes.
 
     Raises:
         OSError: If there is no such file.
@@ -152,8 +168,9 @@ def load_torch_weights(model, path):
     tensors = torch_file.read(path)
     kept = {name for name in tensors if not name.endswith(COUNTER)}
     variables = dict(_named_variables(model))
-    if "_fc.weight" not in variables:
-        kept -= {"_fc.weight", "_fc.bias"}
+    for prefix in ("_fc.", "_conv_head.", "_bn1."):  # which a model may do without
+        if not any(name.startswith(prefix) for name in variables):
+            kept = {name for name in kept if not name.startswith(prefix)}
     if kept != set(variables):
         odd = sorted(kept ^ set(variables))
         raise ValueError(

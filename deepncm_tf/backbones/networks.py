@@ -109,9 +109,11 @@ def _hub_scaling(preset):
 
 
 def _scaled(network, scaling, input_shape):
-    """A network on scaled images, whose maps or tokens are averaged."""
+    """A network on scaled images; maps or tokens are averaged, those of stages are not."""
     image = keras.Input(input_shape, name="image")
     features = network(image if scaling is None else scaling(image))
+    if isinstance(features, list):
+        return keras.Model(image, features, name=network.name)
     if len(features.shape) == 4:
         features = layers.GlobalAveragePooling2D(name="features")(features)
     elif len(features.shape) == 3:

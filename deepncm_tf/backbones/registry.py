@@ -3,6 +3,8 @@
 
 import dataclasses
 import functools
+import os
+import tempfile
 from collections.abc import Callable
 
 from deepncm_tf.utils.arguments import as_positive_integer
@@ -30,6 +32,7 @@ class Backbone:
         takes: String, `STANDARDIZED` or `PIXELS`, what the values of images must be.
         has_pretrained: Bool, whether there are pretrained weights.
         is_resnet: Bool, whether it is one of `official_resnet`.
+        has_maps: Bool, whether it can give feature maps, by an argument `output_stride`.
     """
 
     build: Callable
@@ -37,6 +40,7 @@ class Backbone:
     takes: str = PIXELS
     has_pretrained: bool = True
     is_resnet: bool = False
+    has_maps: bool = True
 
 
 def find(name):
@@ -54,7 +58,7 @@ def find(name):
     """
     kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
     if rest and kind in PACKAGES:
-        return Backbone(functools.partial(PACKAGES[kind], rest))
+        return Backbone(functools.partial(PACKAGES[kind], rest), has_maps=False)
     depth = kind.removeprefix("resnet") if kind.startswith("resnet") else ""
     if name == "efficientnet_lite0":
         return Backbone(_efficientnet_lite0)
@@ -91,13 +95,14 @@ def get(name, input_shape=None, weights=None, **kwargs):
         input_shape: Shape of one image, `(height, width, 3)`; by default what the network
             is made for.
         weights: None for random ones; `"pretrained"`; or the path of a file of its
-            weights: `.h5` as of `save_weights`, or `.pth` of PyTorch for
-            `"efficientnet_lite0"`.
+            weights: `.h5` as of `save_weights`, `.keras` of a model with this backbone,
+            such as a run's, or `.pth` of PyTorch for `"efficientnet_lite0"`.
         **kwargs: The network's own arguments, such as `version` and `bn_momentum` of
-            ResNets.
+            ResNets; and `output_stride` of all but those of other packages.
 
     Returns:
-        A `keras.Model` from images `(batch, height, width, 3)` to features `(batch, d)`.
+        A `keras.Model` from images `(batch, height, width, 3)` to features `(batch, d)`;
+        with `output_stride` to a list of feature maps, see `cifar_resnet`.
         Images have values 0..255; for CIFAR's ResNets, each has mean 0 and variance 1.
 
     Raises:
@@ -143,7 +148,8 @@ def _check_shape(shape, backbone):
 
 def _load(model, name, path):
     """Loads weights from a file; nothing that it holds is executed."""
-    endings = (".h5", ".pth") if name == "efficientnet_lite0" else (".h5",)
+    endings = (".h5", ".keras")
+    endings += (".pth",) if name == "efficientnet_lite0" else ()
     if not path.endswith(endings):
         raise ValueError(
             f"`weights` must be None, {PRETRAINED!r}, or a path that ends in "
@@ -155,7 +161,29 @@ def _load(model, name, path):
 
         load_torch_weights(model, path)
         return
+    if path.endswith(".keras"):
+        _load_keras(model, name, path)
+        return
     _load_h5(model, name, path)
+
+
+def _load_keras(model, name, path):
+    """Takes the weights of a saved model's backbone."""
+    import keras
+
+    try:
+        saved = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what its many layers raise
+        reason = one_line(error)
+        raise ValueError(
+            f"`weights` must be a model with the backbone {name}. Received: {path} "
+            f"({reason})"
+        ) from error
+    backbone = getattr(saved, "backbone", saved)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = os.path.join(folder, "backbone.weights.h5")
+        backbone.save_weights(weights)
+        _load_h5(model, name, weights)
 
 
 def _load_h5(model, name, path):

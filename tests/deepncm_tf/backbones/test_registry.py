@@ -11,8 +11,9 @@ import pytest
 import torch_files
 from helpers import to_numpy
 
-from deepncm_tf import backbones
+from deepncm_tf import DeepNCM, backbones
 from deepncm_tf.backbones import networks, registry
+from deepncm_tf.classifiers import OnlineMean
 from deepncm_tf.utils.errors import MissingExtraError, UserError
 from official_resnet import cifar_resnet, imagenet_resnet
 
@@ -114,6 +115,23 @@ def test_weights_as_keras_publishes_them(tmp_path):
     np.testing.assert_allclose(to_numpy(model(IMAGES)), to_numpy(expected), atol=1e-4)
 
 
+def test_weights_of_a_saved_model(tmp_path):
+    """Those of a run, which has a classifier on the features, for feature maps."""
+    backbone = backbones.get("resnet8")
+    model = DeepNCM(backbone, OnlineMean(3))
+    model.save(tmp_path / "model.keras")
+    maps = backbones.get("resnet8", (32, 32, 3), tmp_path / "model.keras", output_stride=8)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(
+        maps.predict_on_batch(images)[-1].mean(axis=(1, 2)),
+        backbone.predict_on_batch(images),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    with pytest.raises(ValueError, match=r"weights of resnet20\. Received"):
+        backbones.get("resnet20", (32, 32, 3), tmp_path / "model.keras")
+
+
 def test_weights_of_pytorch(tmp_path):
     weights = lite_in_numpy.random_weights()
     path = torch_files.write(tmp_path / "lite0.pth", weights)
@@ -191,9 +209,14 @@ def test_unknown_names(name):
             "resnet8",
             {"weights": "w.pth"},
             ValueError,
-            r"ends in \.h5. Received: weights='w",
+            r"ends in \.h5 or \.keras. Received: weights='w",
         ),
-        ("efficientnet_lite0", {"weights": "w"}, ValueError, r"ends in \.h5 or \.pth"),
+        (
+            "efficientnet_lite0",
+            {"weights": "w"},
+            ValueError,
+            r"ends in \.h5 or \.keras or \.pth",
+        ),
         ("efficientnet_lite0", {"weights": "no.pth"}, FileNotFoundError, r"no\.pth"),
         ("resnet8", {"weights": "no.weights.h5"}, FileNotFoundError, r"no\.weights\.h5"),
     ],
