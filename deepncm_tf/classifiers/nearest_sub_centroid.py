@@ -126,6 +126,13 @@ class NearestSubCentroid(Classifier):
         """The sub-centroids, of unit length: `(num_classes, K, d)`."""
         return unit(ops.convert_to_tensor(self.sub_centroids))
 
+    def spread(self):
+        """Mean cosine between two sub-centroids of a class, a float; 1 where they are one.
+
+        None where each class has one.
+        """
+        return centroids.mean_cosine(self.unit_sub_centroids(), self._sizes_list())
+
     def prototype_scores(self, features):
         return self.all_similarities(features)
 

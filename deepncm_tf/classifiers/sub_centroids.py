@@ -3,16 +3,16 @@
 
 import collections
 import functools
-import warnings
 
 import keras
 from keras import ops
 
+from deepncm_tf.classifiers.clustered_samples import ClusteredSamples, draw, gather
 from deepncm_tf.classifiers.metrics import DeadSubCentroids, Occupancy
 from deepncm_tf.classifiers.nearest_sub_centroid import NearestSubCentroid
 from deepncm_tf.distribution import replicas
 from deepncm_tf.numerics import centroids, clustering
-from deepncm_tf.numerics.memory import FeatureMemory, ranks_in_class
+from deepncm_tf.numerics.memory import FeatureMemory, ranks_in_class, warn_of_small_memory
 from deepncm_tf.numerics.momentum import (
     as_momentum,
     current,
@@ -59,6 +59,9 @@ class SubCentroids(NearestSubCentroid):
         initializer: `"random"`; `"class"`, a random direction for each class, from which
             its sub-centroids differ a little; `"orthogonal"`, the same with directions
             at right angles; or `"samples"`, the first samples of each.
+        max_samples: Int, the most samples of a class that are clustered in a step, drawn at
+            random, where there is no memory; or None for all.
+        seed: Int, of the drawing.
         **kwargs: Those of `keras.layers.Layer`.
 
     Call arguments:
@@ -105,6 +108,8 @@ class SubCentroids(NearestSubCentroid):
         sinkhorn_epsilon=0.05,
         sinkhorn_iterations=3,
         initializer="random",
+        max_samples=None,
+        seed=0,
         **kwargs,
     ):
         super().__init__(
@@ -123,6 +128,16 @@ class SubCentroids(NearestSubCentroid):
         self.sinkhorn_iterations = as_positive_integer(
             "sinkhorn_iterations", sinkhorn_iterations
         )
+        self.max_samples = max_samples
+        if max_samples is not None:
+            self.max_samples = as_positive_integer("max_samples", max_samples, "or None")
+            if self.memory_size:
+                raise ValueError(
+                    "`max_samples` needs memory_size=0: of a memory all samples are "
+                    f"clustered. Received: memory_size={memory_size}"
+                )
+        self.seed = seed
+        self._noise = None if max_samples is None else keras.random.SeedGenerator(seed)
         self._memory = None
         self.occupancy = Occupancy(self._sizes_list(), dtype=self.state_dtype)
         self.dead = DeadSubCentroids(self._sizes_list(), dtype=self.state_dtype)
@@ -153,16 +168,10 @@ class SubCentroids(NearestSubCentroid):
 
     def _update(self, samples, apply):
         correct = ops.argmax(samples.logits, axis=-1) == samples.labels
-        takes_part = samples.takes_part
-        if apply is not None:
-            takes_part = ops.logical_and(takes_part, apply)
-        units = self.unit_features(samples.features)
-        takes_part = ops.logical_and(takes_part, ops.all(ops.isfinite(units), axis=-1))
-        units, labels, takes_part, correct = _gather(
-            units, samples.labels, takes_part, correct
+        units, labels, takes_part, correct = gather(
+            samples, self.unit_features(samples.features), correct, apply
         )
         ranks, numbers = ranks_in_class(labels, takes_part, self.num_classes)
-        units = ops.where(takes_part[:, None], units, 0.0)  # others may be NaN
         old = ops.convert_to_tensor(self.sub_centroids)
         if self.initializer == "samples":
             before = ops.cast(ops.minimum(self.count, old.shape[1]), "int32")
@@ -184,6 +193,32 @@ class SubCentroids(NearestSubCentroid):
         self.occupancy.update_state(counts)
         self.dead.update_state(counts)
 
+    def _draw(self, units, labels, takes_part, correct):
+        drawn = None
+        if self.max_samples is not None:
+            noise = keras.random.uniform(ops.shape(labels), seed=self._noise)
+            drawn = draw(labels, takes_part, noise, self.num_classes, self.max_samples)
+        return ClusteredSamples(units, labels, takes_part, correct, self.num_classes, drawn)
+
+    def assigned(self, features, labels):
+        """The sub-centroid of its class that clustering the global batch gives a sample.
+
+        Args:
+            features, labels: As in `update`.
+
+        Returns:
+            `(n,)` int32, and `(n,)` bools, which samples of this replica have one.
+        """
+        samples = self._samples(features, labels)
+        units = self.unit_features(samples.features)
+        clustered = self._draw(*gather(samples, units, samples.takes_part))
+        old = ops.convert_to_tensor(self.sub_centroids)
+        squares = ops.sum(ops.square(old), axis=-1)
+        assigned = self._assign(clustered.layout, clustered.units, old, squares)
+        count = ops.shape(samples.labels)[0]
+        parts = map(ops.stop_gradient, clustered.of_batch(assigned))
+        return tuple(replicas.own_rows(part, count) for part in parts)
+
     def _remember(self, units, labels, takes_part, correct):
         """What is clustered: the batch, or the memory once the batch is in it.
 
@@ -191,10 +226,9 @@ class SubCentroids(NearestSubCentroid):
             Its layout, its features of unit length, and 1 for samples that count, else 0.
         """
         if self._memory is None:
-            weights = ops.cast(takes_part, units.dtype)
-            layout = clustering.Flat(labels, self.num_classes, weights)
-            return layout, units, ops.cast(correct, units.dtype)
-        self._warn_of_small_memory(units.shape[0])
+            clustered = self._draw(units, labels, takes_part, correct)
+            return clustered.layout, clustered.units, clustered.counted
+        warn_of_small_memory(self.memory_size, units.shape[0], self._sizes_list())
         self._memory.write(units, labels, correct, takes_part)
         units, counted, is_there = self._memory.read(units.dtype)
         return clustering.ByClass(is_there), units, counted
@@ -234,17 +268,6 @@ class SubCentroids(NearestSubCentroid):
         self.occupancy.update_state(counts)
         self.dead.update_state(counts)
 
-    def _warn_of_small_memory(self, batch):
-        size = max(self._sizes_list())
-        if max(batch or 0, size * self.num_classes) > self.memory_size:
-            warnings.warn(
-                "`memory_size` should be a batch or more, and K samples of each class or "
-                "more: those that do not fit do not count. Received: memory_size="
-                f"{self.memory_size} with a batch of {batch}, {self.num_classes} classes "
-                f"and K={size}",
-                stacklevel=2,
-            )
-
     def _assign(self, layout, units, sub_centroids, squares):
         iterations = self.sinkhorn_iterations
         if self.clustering == "kmeans":
@@ -264,6 +287,8 @@ class SubCentroids(NearestSubCentroid):
             "sinkhorn_epsilon",
             "sinkhorn_iterations",
             "initializer",
+            "max_samples",
+            "seed",
         )
         arguments = {name: getattr(self, name) for name in names}
         arguments["momentum"] = serialize(self.momentum)
@@ -274,11 +299,3 @@ class SubCentroids(NearestSubCentroid):
         """Leaves out arguments of earlier versions, which saved models have as None."""
         gone = ("memory_dtype", "revive_after")
         return cls(**{name: value for name, value in config.items() if name not in gone})
-
-
-def _gather(units, labels, takes_part, correct):
-    """The samples of all replicas, as on one device."""
-    flags = [ops.cast(flag, "int32") for flag in (takes_part, correct)]
-    numbers = ops.stack([labels, *flags], axis=1)
-    units, numbers = replicas.all_gather([ops.stop_gradient(units), numbers])
-    return units, numbers[:, 0], numbers[:, 1] > 0, numbers[:, 2] > 0

@@ -57,6 +57,25 @@ def all_gather(tensors):
     return [context.all_gather(tensor, axis=0) for tensor in tensors]
 
 
+def own_rows(gathered, count):
+    """Of what `all_gather` gave the rows of this replica.
+
+    Args:
+        gathered: `(n, ...)`.
+        count: Int or scalar, their number.
+    """
+    if num_replicas() == 1:
+        return gathered
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return gathered
+    (counts,) = all_gather([tf.reshape(count, (1,))])
+    start = tf.reduce_sum(counts[: context.replica_id_in_sync_group])
+    return gathered[start : start + count]
+
+
 def in_replica():
     """Whether this is the code of one replica of several."""
     if num_replicas() == 1:

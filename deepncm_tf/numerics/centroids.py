@@ -178,6 +178,27 @@ def settle(assign, samples, features, sub_centroids, past):
     return new
 
 
+def mean_cosine(units, sizes):
+    """Mean cosine between two sub-centroids of a class, over all such pairs.
+
+    Args:
+        units: `(num_classes, K, d)`, of unit length.
+        sizes: List of ints, how many of them each class has.
+
+    Returns:
+        Float, or None where no class has two.
+    """
+    pairs = sum(size * (size - 1) for size in sizes)
+    if not pairs:
+        return None
+    places = ops.arange(units.shape[1])[None]
+    exists = ops.cast(places < ops.convert_to_tensor(sizes)[:, None], units.dtype)
+    units = units * exists[..., None]
+    # The sum over pairs is the square of the sum, less the squares.
+    whole = ops.sum(ops.square(ops.sum(units, axis=1)))
+    return float(whole - ops.sum(ops.square(units))) / pairs
+
+
 def _has_direction(vectors):
     """Which vectors are not zero: `(..., 1)` bools."""
     return ops.any(vectors != 0, axis=-1, keepdims=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A memory of the last features of each class."""
 
+import warnings
+
 from keras import ops
 
 from deepncm_tf.distribution import replicas
@@ -87,6 +89,24 @@ class FeatureMemory:
             ops.reshape(features, (*shape, -1)),
             ops.cast(flags > 0, dtype),
             ops.cast(flags >= 0, dtype),
+        )
+
+
+def warn_of_small_memory(memory_size, batch, sizes):
+    """Warns of a memory in which some samples of a batch or a class do not fit.
+
+    Args:
+        memory_size: Int, samples that it has room for.
+        batch: Int, or None where it is not known.
+        sizes: List of ints, number of sub-centroids of each class.
+    """
+    if max(batch or 0, max(sizes) * len(sizes)) > memory_size:
+        warnings.warn(
+            "`memory_size` should be a batch or more, and K samples of each class or "
+            "more: those that do not fit do not count. Received: memory_size="
+            f"{memory_size} with a batch of {batch}, {len(sizes)} classes and "
+            f"K={max(sizes)}",
+            stacklevel=3,
         )
 
 
