@@ -61,14 +61,16 @@ class ClassifierModel(ExactModel):
         _, index = unpack_inputs(x)
         return self.classifier.loss_weights(y, rank, index)
 
-    def update_state(self, x, y, logits, features, sample_weight, apply):
+    def update_state(self, x, y, outputs, sample_weight, apply):
         _, index = unpack_inputs(x)
+        logits, features, *_ = outputs
         apply = apply & self.classifier.trainable
         self.classifier.update(
             features, y, index, sample_weight, apply=apply, logits=logits
         )
 
-    def update_evaluation(self, y, features, sample_weight):
+    def update_evaluation(self, y, outputs, sample_weight):
+        features = outputs[1]
         self.classifier.update_metrics(features, y, sample_weight)
         if self.classifier.seen() is not None:
             counted = None if sample_weight is None else sample_weight > 0

@@ -143,6 +143,11 @@ class DeepNCM(JudgingModel):
         return (logits, features) if return_features else logits
 
     @property
+    def trained_parts(self):
+        """The parts before the classifier, a list of layers."""
+        return [part for part in (self.backbone, self.embedding) if part is not None]
+
+    @property
     def output_rank(self):
         return len(self._features_shape)
 
@@ -179,11 +184,8 @@ class DeepNCM(JudgingModel):
 
     def guarded_variables(self):
         # The classifier's own state is guarded by `apply` in its `update`.
-        return [
-            *self.backbone.variables,
-            *(self.embedding.variables if self.embedding is not None else ()),
-            *self.classifier.trainable_variables,
-        ]
+        variables = [v for part in self.trained_parts for v in part.variables]
+        return [*variables, *self.classifier.trainable_variables]
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""

@@ -16,7 +16,9 @@ class ExactStep(keras.Model):
 
     A subclass has the attributes `num_classes`, `gradient_clip`, `l2`, `accumulate_steps`,
     `guard` and `output_rank`, the number of axes of its logits; and the hooks `build_for`,
-    `outputs`, `guarded_variables`, `loss_weights`, `update_state` and `update_evaluation`.
+    `outputs`, `guarded_variables`, `loss_weights`, `update_state` and `update_evaluation`;
+    where its loss is more than that of the logits, or no mean over all labels,
+    `further_loss` and `mean_weights`, too.
     """
 
     make_images = None
@@ -34,7 +36,8 @@ class ExactStep(keras.Model):
         """Computes a batch.
 
         Returns:
-            `(logits, features)`.
+            Tuple of tensors with a row for each sample: logits, features, and what else
+            `further_loss`, `update_state` and `update_evaluation` look at.
         """
         raise NotImplementedError
 
@@ -52,17 +55,39 @@ class ExactStep(keras.Model):
         """
         raise NotImplementedError
 
-    def update_state(self, x, y, logits, features, sample_weight, apply):
+    def mean_weights(self, y):
+        """Weights that make of the mean over all labels one over those that count.
+
+        Args:
+            y: Normalized labels of this replica's share of the batch.
+
+        Returns:
+            `(batch,)`, or None where all count.
+        """
+        return
+
+    def further_loss(self, y, outputs, sample_weight, samples):
+        """Losses beside that of the logits, a list of scalars: this replica's shares.
+
+        Args:
+            y: Normalized labels.
+            outputs: As from `outputs`.
+            sample_weight: Weights of the losses, or None.
+            samples: As in `compute_loss`.
+        """
+        return []
+
+    def update_state(self, x, y, outputs, sample_weight, apply):
         """Moves what no gradient moves, by a batch.
 
         Args:
             x, y, sample_weight: The batch.
-            logits, features: As from `outputs`.
+            outputs: As from `outputs`.
             apply: Scalar bool tensor, whether the step is taken.
         """
         raise NotImplementedError
 
-    def update_evaluation(self, y, features, sample_weight):
+    def update_evaluation(self, y, outputs, sample_weight):
         """Updates metrics of an evaluation beyond the compiled ones, by a batch."""
         raise NotImplementedError
 
@@ -80,45 +105,49 @@ class ExactStep(keras.Model):
         before = [ops.copy(variable) for variable in guarded]
 
         y, sample_weight, wrong = self.targets(y, sample_weight, self.output_rank)
-        (logits, features), sums = accumulation.in_parts(
-            self._part_of_step, (x, y, sample_weight), self.accumulate_steps
+        outputs, sums = accumulation.in_parts(
+            self._part_of_step,
+            (x, y, sample_weight, self.mean_weights(y)),
+            self.accumulate_steps,
         )
         loss, *gradients = replicas.all_reduce_sum(sums)
         image, _ = unpack_inputs(x)
-        parts = {"images": [image], "features": [features], "loss": [loss]}
+        parts = {"images": [image], "features": [outputs[1]], "loss": [loss]}
         if not self.scales_loss:  # whose overflows are skipped
             parts["gradients"] = gradients
         passed = self.guard.passes(self.optimizer.iterations + 1, parts, wrong)
         taken = self.apply_gradients(gradients)
-        self.update_state(x, y, logits, features, sample_weight, passed & taken)
+        self.update_state(x, y, outputs, sample_weight, passed & taken)
         self.guard.put_back(passed, guarded, before)
-        return self._step_logs(x, y, logits, loss, sample_weight)
+        return self._step_logs(x, y, outputs[0], loss, sample_weight)
 
     def _part_of_step(self, data, samples):
-        """Logits and features of some samples; their loss and its gradients."""
+        """Outputs of some samples; their loss and its gradients."""
         import tensorflow as tf
 
-        x, y, sample_weight = data
+        x, y, sample_weight, mean_weights = data
         with tf.GradientTape() as tape:
-            logits, features = self.outputs(x, training=True)
-            weights = self.loss_weights(x, y, len(features.shape))
-            if weights is not None and sample_weight is not None:
-                weights = weights * ops.cast(sample_weight, weights.dtype)
-            weights = sample_weight if weights is None else weights
+            outputs = self.outputs(x, training=True)
+            weights = self.loss_weights(x, y, len(outputs[1].shape))
+            for others in (mean_weights, sample_weight):
+                weights = labels.multiply_weights(weights, others)
             parts = {} if samples is None else {"samples": samples}
-            loss = self.compute_loss(x, y, logits, weights, training=True, **parts)
+            loss = self.compute_loss(x, y, outputs[0], weights, training=True, **parts)
+            for further in self.further_loss(y, outputs, weights, samples):
+                loss += further
             scaled_loss = self.optimizer.scale_loss(loss)
-        return [logits, features], [loss, *self.local_gradients(tape, scaled_loss)]
+        return list(outputs), [loss, *self.local_gradients(tape, scaled_loss)]
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        logits, features = self.outputs(x, training=False)
-        y, sample_weight, wrong = self.targets(y, sample_weight, len(logits.shape))
+        outputs = self.outputs(x, training=False)
+        y, sample_weight, wrong = self.targets(y, sample_weight, len(outputs[0].shape))
         self.guard.passes(EVALUATION, {}, wrong)
-        loss = self.compute_loss(x, y, logits, sample_weight, training=False)
+        weights = labels.multiply_weights(self.mean_weights(y), sample_weight)
+        loss = self.compute_loss(x, y, outputs[0], weights, training=False)
         (loss,) = replicas.all_reduce_sum([loss])
-        self.update_evaluation(y, features, sample_weight)
-        return self._step_logs(x, y, logits, loss, sample_weight)
+        self.update_evaluation(y, outputs, sample_weight)
+        return self._step_logs(x, y, outputs[0], loss, sample_weight)
 
     def compute_loss(
         self,
@@ -146,21 +175,34 @@ class ExactStep(keras.Model):
             while len(sample_weight.shape) < len(y_pred.shape) - 1:
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
         loss = self._compile_loss(y, y_pred, sample_weight)
-        num_replicas = replicas.num_replicas()
-        num_parts = 1 if samples is None else self.accumulate_steps
-        if num_replicas > 1 or num_parts > 1:
-            # Keras divides by the number of replicas, as if each had the same number of
-            # samples; a last partial batch, or none, must weigh by its size.
-            count, whole = samples or (ops.shape(y_pred)[0],) * 2
-            (total,) = replicas.all_reduce_sum([ops.cast(whole, loss.dtype)])
-            count = ops.cast(count, loss.dtype)
-            loss *= count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # its divisor
+        loss = self.share_of_mean(loss, y_pred, samples)
         extra = list(self.losses)
         if self.l2 and self.trainable_variables:
             squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
             extra.append(0.5 * self.l2 * sum(squares))
-        divisor = num_replicas * num_parts
+        divisor = replicas.num_replicas()
+        divisor *= 1 if samples is None else self.accumulate_steps
         return loss + sum(ops.cast(ops.sum(t), loss.dtype) / divisor for t in extra)
+
+    def share_of_mean(self, loss, y_pred, samples=None):
+        """Of a Keras loss's mean over its samples, its share of that of the global batch.
+
+        Args:
+            loss: Scalar, what a `keras.losses.Loss` gives.
+            y_pred: What it was given, `(batch, ...)`.
+            samples: As in `compute_loss`.
+        """
+        num_replicas = replicas.num_replicas()
+        num_parts = 1 if samples is None else self.accumulate_steps
+        if num_replicas == num_parts == 1:
+            return loss
+        # Keras divides by the number of replicas, as if each had the same number of
+        # samples; a last partial batch, or none, must weigh by its size.
+        count, whole = samples or (ops.shape(y_pred)[0],) * 2
+        (total,) = replicas.all_reduce_sum([ops.cast(whole, loss.dtype)])
+        count = ops.cast(count, loss.dtype)
+        scale = count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # Keras's divisor
+        return loss * scale
 
     def local_gradients(self, tape, loss):
         """Gradients of this replica's share of the loss, dense, zero where there is none.

@@ -3,9 +3,8 @@
 
 import os
 
-import keras
-
 from deepncm_tf.models.adaptable_model import AdaptableModel
+from deepncm_tf.models.exporting import export_endpoints
 
 EXEMPLARS = "exemplars.npz"
 CALIBRATION = "calibration.npz"
@@ -88,16 +87,13 @@ class JudgingModel(AdaptableModel):
         """
         if format != "tf_saved_model" or kwargs:
             return super().export(filepath, format=format, verbose=verbose, **kwargs)
-        archive = keras.export.ExportArchive()
-        archive.track(self)
-        signature = [keras.InputSpec(shape=self.image_shape, dtype="float32")]
-        archive.add_endpoint("serve", lambda image: self(image), signature)
-        archive.add_endpoint(
-            "embed", lambda image: self(image, return_features=True)[1], signature
-        )
+        endpoints = {
+            "serve": lambda image: self(image),
+            "embed": lambda image: self(image, return_features=True)[1],
+        }
         if self.calibration is not None:
-            archive.add_endpoint("classify", self._judge, signature)
-        archive.write_out(filepath, verbose=verbose if verbose is not None else True)
+            endpoints["classify"] = self._judge
+        export_endpoints(self, filepath, endpoints, verbose)
         return None
 
     def _judge(self, image):

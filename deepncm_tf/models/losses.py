@@ -15,7 +15,7 @@ from deepncm_tf.utils.arguments import check_number
 class LogitCrossEntropy(keras.losses.Loss):
     """Softmax cross-entropy of logits against integer or one-hot labels.
 
-    NaN where an integer is outside 0..num_classes-1.
+    NaN where an integer is outside 0..num_classes-1, but for `ignore_class`.
 
     Args:
         reduction: As in `keras.losses.Loss`.
@@ -23,6 +23,8 @@ class LogitCrossEntropy(keras.losses.Loss):
         dtype: Dtype of the computation.
         label_smoothing: Float in [0, 1), share of each sample's weight that is spread
             evenly over all classes.
+        ignore_class: Int, label of what has no class and no loss, such as void pixels; or
+            None. The mean is over all labels, these included.
 
     Call arguments:
         y_true: Integer labels `(batch, ...)` or `(batch, ..., 1)`, or class weights
@@ -36,12 +38,14 @@ class LogitCrossEntropy(keras.losses.Loss):
         name="crossentropy",
         dtype=None,
         label_smoothing=0.0,
+        ignore_class=None,
     ):
         super().__init__(reduction=reduction, name=name, dtype=dtype)
         check_number(
             "label_smoothing", label_smoothing, "a number in [0, 1)", lambda x: 0 <= x < 1
         )
         self.label_smoothing = float(label_smoothing)
+        self.ignore_class = ignore_class
 
     def call(self, y_true, y_pred):
         num_classes, rank = y_pred.shape[-1], len(y_pred.shape)
@@ -54,7 +58,10 @@ class LogitCrossEntropy(keras.losses.Loss):
         loss = ops.sparse_categorical_crossentropy(
             ops.where(wrong, 0, y_true), y_pred, from_logits=True
         )
-        return ops.where(wrong, math.nan, self._smoothed(loss, y_pred, 1.0))
+        loss = ops.where(wrong, math.nan, self._smoothed(loss, y_pred, 1.0))
+        if self.ignore_class is None:
+            return loss
+        return ops.where(y_true == self.ignore_class, 0.0, loss)
 
     def _smoothed(self, loss, logits, weights):
         """(1 - s) loss + s w / C * (sum over all classes of -log p)."""
@@ -64,7 +71,11 @@ class LogitCrossEntropy(keras.losses.Loss):
         return (1.0 - self.label_smoothing) * loss + self.label_smoothing * weights * even
 
     def get_config(self):
-        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+        own = {
+            "label_smoothing": self.label_smoothing,
+            "ignore_class": self.ignore_class,
+        }
+        return {**super().get_config(), **own}
 
 
 def expects_probabilities(loss):

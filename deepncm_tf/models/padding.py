@@ -22,12 +22,12 @@ def features_of(backbone, image, training):
     """What a backbone gives for images, also for none.
 
     Args:
-        backbone: `keras.Model` or layer, as `hide_padding` left it.
+        backbone: `keras.Model` or layer, as `hide_padding` left it, or a function of one.
         image: `(batch, ...)`.
         training: Bool.
 
     Returns:
-        Features, `(batch, ..., d)`.
+        Features, `(batch, ..., d)`, or a list of them.
     """
     count = ops.shape(image)[0]
     known = count is None or isinstance(count, int)
@@ -39,7 +39,7 @@ def features_of(backbone, image, training):
         features = backbone(ops.concatenate([image, padding]), training=training)
     finally:
         _share.count = None
-    return features[:count]
+    return keras.tree.map_structure(lambda tensor: tensor[:count], features)
 
 
 def hide_padding(backbone):

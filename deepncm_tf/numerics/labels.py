@@ -93,6 +93,15 @@ def normalize_weights(weights, labels_shape, name="sample_weight"):
     return ops.cast(weights, keras.backend.result_type(dtype, "float32"))
 
 
+def multiply_weights(weights, others):
+    """Weights of samples, and those of samples or of their labels, multiplied; or None."""
+    if weights is None or others is None:
+        return others if weights is None else weights
+    while len(weights.shape) < len(others.shape):
+        weights = ops.expand_dims(weights, axis=-1)
+    return weights * ops.cast(others, weights.dtype)
+
+
 def find_wrong(labels, num_classes, rank, ignore_class=None):
     """Looks for labels that are not of a class.
 
