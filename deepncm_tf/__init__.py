@@ -14,7 +14,11 @@ import wrapt
 from deepncm_tf.utils import environment
 
 __version__ = "0.1.0"
-__all__ = ["DeepNCM", "backbones", "datasets", "explanation", "pipeline"]
+__all__ = ["DeepNCM", "Segmenter", "backbones", "datasets", "explanation", "pipeline"]
+MODELS = {
+    "DeepNCM": "deepncm_tf.models.deep_ncm",
+    "Segmenter": "deepncm_tf.models.segmenter",
+}
 MODULES = {
     "backbones": "deepncm_tf.backbones",
     "datasets": "deepncm_tf.data.datasets",
@@ -31,14 +35,14 @@ def _register(keras):
     # A module of this package that is the first to import Keras is not yet whole itself.
     with contextlib.suppress(ImportError):
         import deepncm_tf.backbones.scaling
-        import deepncm_tf.models.deep_ncm  # noqa: F401
+        import deepncm_tf.models.deep_ncm
+        import deepncm_tf.models.pixel_metrics
+        import deepncm_tf.models.segmenter  # noqa: F401
 
 
 def __getattr__(name):
-    if name == "DeepNCM":
-        from deepncm_tf.models.deep_ncm import DeepNCM
-
-        return DeepNCM
+    if name in MODELS:
+        return getattr(importlib.import_module(MODELS[name]), name)
     if name in MODULES:
         return importlib.import_module(MODULES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models with a class for each pixel: their losses, and what the classifier learns from."""
+
+import keras
+from keras import ops
+
+from deepncm_tf.distribution import replicas
+from deepncm_tf.models import prototype_losses
+from deepncm_tf.models.classifier_model import ClassifierModel
+from deepncm_tf.models.losses import LogitCrossEntropy
+from deepncm_tf.numerics import labels, resizing
+from deepncm_tf.numerics.precision import sum_dtype
+
+RANK = 4  # axes of features and logits
+
+
+class PixelModel(ClassifierModel):
+    """A `ClassifierModel` of pixels, whose features are of a smaller size than images.
+
+    Its `outputs` are logits of the image's size, features, their logits and, where there
+    is `auxiliary_weight`, those of another head. A subclass has the attributes
+    `image_shape`, `features_shape`, `ignore_class`, `auxiliary_weight`, `contrast_weight`
+    and `distance_weight`, besides what a `ClassifierModel` wants.
+    """
+
+    @property
+    def output_rank(self):
+        return RANK
+
+    def enlarged(self, scores):
+        """Logits of features in the images' size."""
+        return resizing.resize(scores, self.image_shape[1:3])
+
+    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
+        """As `DeepNCM.compile`; the loss passes over the pixels of `ignore_class`."""
+        if loss is None:
+            loss = LogitCrossEntropy(ignore_class=self.ignore_class)
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def targets(self, y, sample_weight, rank):
+        shape = labels.known_shape(y, "y")
+        wanted = tuple(self.image_shape[1:3])
+        if len(shape) < RANK - 1 or tuple(shape[1:3]) != wanted:
+            raise ValueError(
+                "`y` must be masks of the images' height and width, "
+                f"(batch, {wanted[0]}, {wanted[1]}). Received: y of shape {shape}"
+            )
+        return super().targets(y, sample_weight, rank)
+
+    def mean_weights(self, y):
+        if self.ignore_class is None or labels.is_class_weights(y, RANK):
+            return None
+        counted = ops.cast(y != self.ignore_class, sum_dtype())
+        sums = [ops.sum(counted), ops.sum(ops.ones_like(counted))]
+        counted_pixels, all_pixels = replicas.all_reduce_sum(sums)
+        weight = ops.where(
+            counted_pixels > 0, all_pixels / ops.maximum(counted_pixels, 1.0), 0.0
+        )
+        dtype = keras.backend.result_type(keras.config.floatx(), "float32")
+        return ops.cast(weight * ops.ones_like(counted[:, 0, 0]), dtype)
+
+    def further_loss(self, y, outputs, sample_weight, samples):
+        _, features, _, *auxiliary = outputs
+        losses = []
+        if auxiliary:
+            logits = self.enlarged(auxiliary[0])
+            weights = sample_weight
+            while weights is not None and len(weights.shape) < RANK - 1:
+                weights = ops.expand_dims(weights, axis=-1)
+            loss = LogitCrossEntropy(ignore_class=self.ignore_class)(y, logits, weights)
+            losses.append(self.auxiliary_weight * self.share_of_mean(loss, logits, samples))
+        if self.contrast_weight or self.distance_weight:
+            small = resizing.at_size(y, features.shape[1:3])
+            contrast, distance = prototype_losses.prototype_losses(
+                self.classifier, features, small
+            )
+            scale = 1.0 if samples is None else 1.0 / self.accumulate_steps
+            losses += [
+                self.contrast_weight * scale * contrast,
+                self.distance_weight * scale * distance,
+            ]
+        return losses
+
+    def update_state(self, x, y, outputs, sample_weight, apply):
+        _, features, scores, *_ = outputs
+        y, sample_weight = self._of_features(y, sample_weight)
+        super().update_state(x, y, (scores, features), sample_weight, apply)
+
+    def update_evaluation(self, y, outputs, sample_weight):
+        y, sample_weight = self._of_features(y, sample_weight)
+        super().update_evaluation(y, outputs, sample_weight)
+
+    def _of_features(self, y, sample_weight):
+        """Labels and weights at the centres of the features."""
+        size = self.features_shape[1:3]
+        if sample_weight is not None and len(sample_weight.shape) > 1:
+            sample_weight = resizing.at_size(sample_weight, size)
+        return resizing.at_size(y, size), sample_weight

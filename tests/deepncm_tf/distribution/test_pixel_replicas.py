@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentation on two replicas is that on one: loss, weights, state, metrics, float64."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+from small_segmenters import C, images_and_masks, segmenter
+
+from deepncm_tf.classifiers import DecayMean, SubCentroids
+from deepncm_tf.data import mask_pipeline
+from deepncm_tf.distribution import strategies
+
+BATCH, EPOCHS = 4, 3
+SLOW = pytest.mark.slow
+DNC = {"num_sub_centroids": 3, "momentum": 0.9, "max_samples": 6}
+LOSSES = {"contrast_weight": 0.1, "distance_weight": 0.1}
+METHODS = {
+    "DNC": (SubCentroids, DNC, {"auxiliary_weight": 0.4, **LOSSES}),
+    "DecayMean": (DecayMean, {}, {}),
+}
+
+
+def scope(num_replicas):
+    if num_replicas == 1:
+        return contextlib.nullcontext()
+    return strategies.get_strategy("mirrored", num_replicas).scope()
+
+
+def train(method, num_replicas):
+    """Of five images the last batch has one: a replica gets none."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    data = images_and_masks(5)
+    cls, arguments, options = METHODS[method]
+    with scope(num_replicas):
+        keras.utils.set_random_seed(3)
+        model = segmenter(
+            cls(C, **arguments),
+            normalize=True,
+            decoder="fcn",
+            decoder_width=5,
+            dropout=0.0,
+            gradient_clip=0.02,
+            l2=2e-2,
+            **options,
+        )
+        history = model.fit(
+            mask_pipeline.training_dataset(*data, BATCH, EPOCHS),
+            epochs=EPOCHS,
+            steps_per_epoch=2,
+            validation_data=mask_pipeline.evaluation_dataset(*data, BATCH),
+            validation_steps=2,
+            shuffle=False,
+            verbose=0,
+        ).history
+    return model, history
+
+
+@pytest.mark.parametrize("method", ["DNC", pytest.param("DecayMean", marks=SLOW)])
+def test_two_replicas_are_as_one(method):
+    one, history = train(method, 1)
+    two, replica_history = train(method, 2)
+    for a, b in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    assert set(history) == set(replica_history)
+    assert {"loss", "mean_iou", "accuracy", "val_mean_iou"} <= set(history)
+    for name in history:
+        np.testing.assert_allclose(replica_history[name], history[name], rtol=1e-6)
+    for variable in two.variables:
+        first, second = (copy.numpy() for copy in variable.value.values)
+        np.testing.assert_array_equal(first, second, err_msg=variable.path)
