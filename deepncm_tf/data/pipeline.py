@@ -97,22 +97,45 @@ def training_dataset(
         Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
         Give `steps_per_epoch` to `fit`. Under a strategy, call it within its scope.
     """
-    gather = None if on_device else _gatherer(images)
+    gather = None if on_device else gatherer(images)
     labels = tf.constant(labels)
     num_samples = labels.shape[0]
     draw, augment = AUGMENTATIONS[augmentation]
     scale = SCALINGS[scaling]
 
-    def epoch_dataset(epoch, shares):
-        order = epoch_order(num_samples, seed, epoch)
+    def batches(epoch):
         draws = draw(num_samples, seed, epoch, flip, images.shape[1])
 
-        def batch(rows):
-            index = tf.gather(order, rows)
+        def batch(rows, index):
             image = tuple(tf.gather(drawn, rows) for drawn in draws)
             if not on_device:
                 image = scale(augment(gather(index), *image))
             return {"image": image, "index": index}, tf.gather(labels, index)
+
+        return batch
+
+    place = (initial_epoch, initial_batch)
+    return epochs_dataset(batches, num_samples, batch_size, epochs, seed, *place)
+
+
+def epochs_dataset(
+    batches, num_samples, batch_size, epochs, seed, initial_epoch=0, initial_batch=0
+):
+    """Shuffled batches of all epochs, one after the other.
+
+    Args:
+        batches: Function from an epoch to a function of two int32 tensors `(batch,)`, the
+            places of samples in the epoch and their rows in the data, to a batch.
+        num_samples: Int.
+        batch_size, epochs, seed, initial_epoch, initial_batch: As in `training_dataset`.
+    """
+
+    def epoch_dataset(epoch, shares):
+        order = epoch_order(num_samples, seed, epoch)
+        make_batch = batches(epoch)
+
+        def batch(rows):
+            return make_batch(rows, tf.gather(order, rows))
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
         return _slices(num_samples, batch_size, shares, first).map(
@@ -137,23 +160,38 @@ def evaluation_dataset(images, labels, batch_size, scaling="standardized"):
         a row in a bank of training images. Give `steps` to `evaluate` where there
         are replicas: Keras would count the slices of a batch as batches.
     """
-    gather, labels = _gatherer(images), tf.constant(labels)
+    gather, labels = gatherer(images), tf.constant(labels)
     scale = SCALINGS[scaling]
 
     def batch(rows):
         image = scale(gather(rows))
         return {"image": image, "index": -tf.ones_like(rows)}, tf.gather(labels, rows)
 
+    return ordered_dataset(batch, labels.shape[0], batch_size)
+
+
+def ordered_dataset(batch, num_samples, batch_size):
+    """Batches in order, once.
+
+    Args:
+        batch: Function from int32 rows `(batch,)` to a batch.
+        num_samples, batch_size: Ints.
+    """
+
     def build(shares):
-        return _slices(labels.shape[0], batch_size, shares).map(
+        return _slices(num_samples, batch_size, shares).map(
             batch, num_parallel_calls=tf.data.AUTOTUNE
         )
 
     return _distribute(build)
 
 
-def _gatherer(images):
-    """Function from int32 rows to their images, in a graph."""
+def gatherer(images):
+    """Function from int32 rows to their images or masks, in a graph.
+
+    Args:
+        images: uint8 array or `ImageSource`.
+    """
     if not isinstance(images, ImageSource):
         images = tf.constant(images)
         return lambda rows: tf.gather(images, rows)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets of images and masks: folders, TFDS in its own files, generated shapes; bad ones."""
+
+import mask_folders
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from deepncm_tf.data import segmentation, segmentation_sets, shapes
+from deepncm_tf.data.folders import FolderError
+from deepncm_tf.utils.errors import DatasetNotFoundError
+
+SHAPE = mask_folders.SHAPE
+
+
+@pytest.fixture(autouse=True)
+def forget_names():
+    yield
+    segmentation._folder_names.cache_clear()
+    segmentation._tfds_names.cache_clear()
+
+
+def test_a_folder_with_train_and_test(tmp_path):
+    written = {}
+    for split, seed in (("train", 1), ("val", 2), ("test", 3)):
+        written[split] = mask_folders.write(tmp_path / split, count=2, seed=seed)
+    splits = segmentation.load(f"folder:{tmp_path}", SHAPE)
+    assert segmentation.class_names(f"folder:{tmp_path}") == ["0", "1", "2"]
+    for split, pairs in written.items():
+        images, masks = splits[split]
+        expected_images, expected_masks = zip(*pairs.values(), strict=True)
+        np.testing.assert_array_equal(images, expected_images)
+        np.testing.assert_array_equal(masks, expected_masks)
+
+
+def test_a_folder_without_gives_a_fifth_for_testing(tmp_path):
+    written = mask_folders.write(tmp_path, count=10)
+    splits = segmentation.load(f"folder:{tmp_path}", SHAPE)
+    again = segmentation.load(f"folder:{tmp_path}", SHAPE)
+    assert [len(splits[name][0]) for name in ("train", "test")] == [8, 2]
+    pairs = {image.tobytes(): mask for image, mask in written.values()}
+    for name, (images, masks) in splits.items():
+        for image, mask in zip(images, masks, strict=True):
+            np.testing.assert_array_equal(mask, pairs[image.tobytes()])
+        np.testing.assert_array_equal(images, again[name][0])
+
+
+def test_names_of_classes_and_another_size(tmp_path):
+    mask_folders.write(tmp_path)
+    (tmp_path / "classes.txt").write_text("sky\nroad\ntree\ncar\n")
+    name = f"folder:{tmp_path}"
+    assert segmentation.class_names(name) == ["sky", "road", "tree", "car"]
+    images, masks = segmentation.load(name, (24, 8))["train"]
+    assert images.shape[1:] == (24, 8, 3)
+    assert masks.shape[1:] == (24, 8)
+    assert set(np.unique(masks)) <= {0, 1, 2, 255}  # by the nearest: no new labels
+
+
+def test_what_does_not_fit_into_memory_is_read_when_asked_for(tmp_path, monkeypatch):
+    mask_folders.write(tmp_path, count=10)
+    whole = segmentation.load(f"folder:{tmp_path}", SHAPE)["train"]
+    monkeypatch.setattr(segmentation, "IN_MEMORY", 0)
+    source = segmentation.load(f"folder:{tmp_path}", SHAPE)["train"]
+    for array, one in zip(whole, source, strict=True):
+        assert not isinstance(one, np.ndarray)
+        assert one.shape == array.shape
+        np.testing.assert_array_equal(one[[3, 1]], array[[3, 1]])
+
+
+def bad_folder(root, kind):
+    """A folder with one thing wrong."""
+    mask_folders.write(root)
+    path = root / "masks" / "01.png"
+    mask = np.asarray(Image.open(path))
+    if kind == "size":
+        Image.fromarray(mask[:6]).save(path)
+    elif kind == "colours":
+        Image.fromarray(np.repeat(mask[..., None], 3, axis=2)).save(path)
+    elif kind == "palette":
+        picture = Image.fromarray(mask)
+        picture = picture.convert("P")
+        picture.putpalette([i for i in range(256) for _ in range(3)])
+        picture.save(path)
+    elif kind == "no mask":
+        path.unlink()
+    elif kind == "no image":
+        (root / "images" / "01.png").unlink()
+    elif kind == "label":
+        (root / "classes.txt").write_text("sky\nroad\n")
+    elif kind == "void":
+        for path in (root / "masks").iterdir():
+            Image.fromarray(np.full(SHAPE, 255, "uint8")).save(path)
+        (root / "classes.txt").write_text("sky\nroad\n")
+    elif kind == "damaged":
+        path.write_bytes(path.read_bytes()[:40])
+    elif kind == "no masks":
+        for path in (root / "masks").iterdir():
+            path.unlink()
+        (root / "masks").rmdir()
+    elif kind == "one class":
+        for path in (root / "masks").iterdir():
+            Image.fromarray(np.zeros(SHAPE, "uint8")).save(path)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("size", r"must have the size of its image, 16 x 12.*01.png of 16 x 6"),
+        ("colours", r"must be gray of 8 bits.*01.png of Pillow's mode RGB"),
+        ("palette", r"must be gray.*without a palette.*01.png"),
+        (
+            "no mask",
+            r"must have a mask.*1 without a partner, such as .*01.png without mask",
+        ),
+        ("no image", r"1 without a partner, such as .*01.png without image"),
+        ("label", r"Labels must be 0 to 1, or 255 for void. Received: 2 in .*png"),
+        ("void", r"must have a pixel that is not void.*void all over"),
+        ("damaged", r"Masks must be whole PNG files .*Received: .*01.png"),
+        ("no masks", r"must have images/ and masks/. Received: .*without masks/"),
+        ("one class", r"must have 2 to 253 classes.*Received: 1 in"),
+    ],
+)
+def test_bad_folders(tmp_path, kind, message):
+    bad_folder(tmp_path, kind)
+    name = f"folder:{tmp_path}"
+    with pytest.raises(ValueError, match=message):
+        segmentation.load(name, SHAPE)
+
+
+@pytest.mark.bad_input
+def test_no_folder(tmp_path):
+    with pytest.raises(FolderError, match="must be in a folder"):
+        segmentation.load(f"folder:{tmp_path / 'none'}", SHAPE)
+
+
+def test_shapes_are_the_same_each_time():
+    splits = shapes.load()
+    again = segmentation.load("shapes", (64, 64))
+    for name, (images, masks) in splits.items():
+        assert images.shape == (shapes.NUMBERS[name], 64, 64, 3)
+        np.testing.assert_array_equal(images, again[name][0])
+        np.testing.assert_array_equal(masks, again[name][1])
+        assert set(np.unique(masks)) == {*range(5), 255}
+    assert not np.array_equal(splits["train"][0][:80], splits["test"][0])
+
+
+@pytest.fixture
+def camvid(tmp_path, monkeypatch):
+    """CamVid in its form, not in its contents: labels 0..11, of which 11 is void."""
+    rng = np.random.default_rng(0)
+    image = tfds.features.Image(shape=(18, 24, 3), encoding_format="png")
+    mask = tfds.features.Image(shape=(18, 24, 1), encoding_format="png")
+    features = tfds.features.FeaturesDict({"image": image, "segmentation_mask": mask})
+
+    def examples(count):
+        return [
+            {
+                "image": rng.integers(256, size=(18, 24, 3)).astype("uint8"),
+                "segmentation_mask": rng.integers(12, size=(18, 24, 1)).astype("uint8"),
+            }
+            for _ in range(count)
+        ]
+
+    numbers = {"train": 3, "val": 2, "test": 2}
+    data = {split: examples(count) for split, count in numbers.items()}
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="camvid",
+        version="1.0.0",
+        data_dir=tmp_path,
+        split_datasets={split: _as_dataset(rows, features) for split, rows in data.items()},
+        features=features,
+    )
+    return tmp_path, data
+
+
+def _as_dataset(rows, features):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_generator(
+        lambda: iter(rows),
+        output_signature={
+            name: tf.TensorSpec(feature.shape, tf.uint8)
+            for name, feature in features.items()
+        },
+    )
+
+
+def test_tfds(camvid):
+    data_dir, data = camvid
+    splits = segmentation.load("camvid", (18, 24), str(data_dir))
+    assert set(splits) == {"train", "val", "test"}
+    for split, rows in data.items():
+        images, masks = splits[split]
+        expected = {
+            row["image"].tobytes(): row["segmentation_mask"][..., 0] for row in rows
+        }
+        for image, mask in zip(images, masks, strict=True):
+            truth = expected[image.tobytes()]
+            np.testing.assert_array_equal(mask, np.where(truth == 11, 255, truth))
+    name, folder = "tfds:camvid", str(data_dir)
+    assert segmentation.class_names(name, folder) == [str(c) for c in range(12)]
+
+
+@pytest.mark.bad_input
+def test_sets_that_are_not_there(tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="--dataset=shapes needs no download"):
+        segmentation.load("tfds:no_such_set", SHAPE, str(tmp_path))
+    with pytest.raises(DatasetNotFoundError, match="must be a set of TFDS with image and"):
+        segmentation.load("tfds:mnist", SHAPE, str(tmp_path))
+
+
+def test_the_table_of_sets():
+    for name, known in segmentation_sets.SETS.items():
+        height, width = segmentation_sets.as_shape(known.image_shape)
+        assert min(height, width) >= 64
+        labels = known.labels or range(len(known.class_names))
+        assert len(labels) == len(set(labels)) == len(known.class_names), name
+        assert not set(labels) & set(known.void), name
