@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid of runs: a table whose columns are flags of `cifar_main` and whose rows are runs.
+"""A grid of runs: a table whose columns are flags and whose rows are runs.
 
+The flags are those of `cifar_main`, or with a value of `decoder` of `segmentation_main`.
 Cells are separated by tabs, and may be quoted as spreadsheets do; a blank cell leaves the
 flag at its default.
 """
@@ -55,8 +56,9 @@ class Row:
     def command(self, model_dir):
         """The row as a command line, to be read and pasted."""
         given = [f"--{name}={value}" for name, value in self.cells.items()]
+        program = flags.PROGRAMS[flags.task_of(self.config)]
         return shlex.join(
-            ["python", "-m", "deepncm_tf.cifar_main", *given, f"--model_dir={model_dir}"]
+            ["python", "-m", f"deepncm_tf.{program}", *given, f"--model_dir={model_dir}"]
         )
 
 
@@ -141,8 +143,8 @@ def _check_header(path, header):
     for name in header or [""]:
         if name not in flags.TABLE or name in DRIVEN:
             raise GridError(
-                f"{path}:1: columns must be flags of cifar_main other than "
-                f"{' and '.join(DRIVEN)}. Received: {name!r}"
+                f"{path}:1: columns must be flags of cifar_main or segmentation_main "
+                f"other than {' and '.join(DRIVEN)}. Received: {name!r}"
             )
         if header.count(name) > 1:
             raise GridError(f"{path}:1: the column {name} is there twice.")

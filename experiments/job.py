@@ -3,7 +3,8 @@
 
     python -m experiments.job --jobs=4 --ncm=decay --decay= --model_dir=runs/name
 
-Flags without a value are left out; the process becomes that of `cifar_main`.
+Flags without a value are left out; the process becomes that of `cifar_main`, or with
+--decoder that of `segmentation_main`.
 """
 
 import os
@@ -16,6 +17,7 @@ from deepncm_tf import runs
 from deepncm_tf.utils import environment, locks
 
 TRAIN = ("-m", "deepncm_tf.cifar_main")
+SEGMENT = ("-m", "deepncm_tf.segmentation_main")
 
 
 def main(argv):
@@ -25,7 +27,8 @@ def main(argv):
     slot = int(os.environ.get("PARALLEL_JOBSLOT", "1"))
     variables = {**environment.as_given(), **share(slot, jobs, gpus())}
     wait_for(pathlib.Path(given[-1].removeprefix("--model_dir=")))
-    command = [sys.executable, *TRAIN, *given]
+    program = SEGMENT if any(g.startswith("--decoder=") for g in given) else TRAIN
+    command = [sys.executable, *program, *given]
     os.execve(sys.executable, command, variables)
 
 

@@ -17,6 +17,7 @@ FIGURES = (
     "final_val_accuracy",
     "final_test_rmd",
 )
+PIXEL_FIGURES = ("final_test_mean_iou", "best_test_mean_iou", "final_spread")
 # Of EVALUATION_FILES, with the titles of their columns.
 EVALUATIONS = {
     "anchored_accuracy": "anchored",
@@ -26,7 +27,7 @@ EVALUATIONS = {
     "induction_accuracy_30": "induction, k = 30",
     "normalized_mutual_information": "NMI",
 }
-NUMBERS = ("RMD", "NMI")  # the others are shares
+NUMBERS = ("RMD", "NMI", "spread")  # the others are shares
 
 
 def varied(results):
@@ -56,6 +57,7 @@ def records(results):
         table.append(
             {name: identity.get(name) for name in names}
             | {name: result.get(name) for name in FIGURES}
+            | {name: result[name] for name in PIXEL_FIGURES if name in result}
             | {name: result["evaluation"].get(name) for name in EVALUATIONS}
             | {
                 "seconds": round(seconds, 1),
@@ -97,6 +99,7 @@ def markdown(results):
         return "No finished runs.\n"
     columns = {
         "validation": lambda run: run.get("final_val_accuracy"),
+        "mean IoU": lambda run: run.get("final_test_mean_iou"),
         "final test accuracy": lambda run: run["final_test_accuracy"],
         "best": lambda run: run["best_test_accuracy"],
         **{
@@ -104,6 +107,7 @@ def markdown(results):
             for name, title in EVALUATIONS.items()
         },
         "RMD": lambda run: run.get("final_test_rmd"),
+        "spread": lambda run: run.get("final_spread"),
     }
     columns = {  # those that there is something in
         title: get

@@ -4,37 +4,72 @@
 Nothing here imports Keras or TensorFlow, so that `--help` and bad flags answer at once.
 """
 
-import hashlib
 import os
-import re
 
 from absl import flags
 
 from deepncm_tf import backbones
 from deepncm_tf.data import datasets, known_classes
-from deepncm_tf.flags import combinations
-from deepncm_tf.flags.flag import FlagError, choice
-from deepncm_tf.flags.methods import METHOD_FLAGS
-from deepncm_tf.flags.run import RUN_FLAGS
+from deepncm_tf.flags import combinations, segmentation
+from deepncm_tf.flags.flag import FlagError
+from deepncm_tf.flags.identity import ALWAYS_NAMED, identity, run_name
+from deepncm_tf.flags.table import (
+    ALL_FLAGS,
+    CLASSIFICATION,
+    FLAGS,
+    PROGRAMS,
+    SEGMENTATION,
+    SET_DEFAULTS,
+    TABLE,
+    canonical_value,
+    check_task,
+    default_of,
+    of_task,
+    task_of,
+)
 from deepncm_tf.utils.registry import METHODS
 
-ALWAYS_NAMED = ("decay", "condensation_steps", "num_sub_centroids", "learning_rate", "seed")
-LONGEST_NAME = 180  # characters; a log's name has some more, and the usual limit is 255
-FLAGS = (
-    choice("ncm", "decay", tuple(METHODS), "Method of classification."),
-    *METHOD_FLAGS,
-    *RUN_FLAGS,
-)
-TABLE = {flag.name: flag for flag in FLAGS}
+__all__ = [
+    "ALL_FLAGS",
+    "ALWAYS_NAMED",
+    "CLASSIFICATION",
+    "FLAGS",
+    "METHODS",
+    "PROGRAMS",
+    "SEGMENTATION",
+    "TABLE",
+    "FlagError",
+    "classes",
+    "classifier_arguments",
+    "define",
+    "given",
+    "identity",
+    "image_size",
+    "num_classes",
+    "of_task",
+    "resolve",
+    "run_name",
+    "scaling",
+    "task_of",
+]
 
 
-def define():
-    """Defines the flags of the table with absl."""
-    for flag in FLAGS:
+def define(task=CLASSIFICATION, flag_values=flags.FLAGS):
+    """Defines the flags of a task with absl.
+
+    Args:
+        task: String.
+        flag_values: `absl.flags.FlagValues` to define them in.
+    """
+    options = {"flag_values": flag_values, "module_name": __name__}
+    for flag in of_task(task):
+        default = flag.from_task.get(task, flag.default)
+        if task == SEGMENTATION and flag.name in SET_DEFAULTS:
+            default = None
         if flag.choices:
             # absl's own check of choices would name neither remedy nor type: ours does.
             text = f"<{'|'.join(flag.choices)}>: {flag.help}"
-            flags.DEFINE_string(flag.name, flag.default, text, module_name=__name__)
+            flags.DEFINE_string(flag.name, default, text, **options)
             continue
         define_flag = {
             str: flags.DEFINE_string,
@@ -42,14 +77,14 @@ def define():
             float: flags.DEFINE_float,
             bool: flags.DEFINE_bool,
         }[flag.kind]
-        define_flag(flag.name, flag.default, flag.help, module_name=__name__)
+        define_flag(flag.name, default, flag.help, **options)
 
 
-def given(flag_values):
-    """The flags of the table that the command line gives, with their values."""
+def given(flag_values, task=CLASSIFICATION):
+    """The flags of a task that the command line gives, with their values."""
     return {
         flag.name: flag_values[flag.name].value
-        for flag in FLAGS
+        for flag in of_task(task)
         if flag_values[flag.name].present
     }
 
@@ -58,10 +93,11 @@ def resolve(values):
     """Checks flags and fills in what is not given.
 
     Args:
-        values: Dictionary of the flags that are given, by name.
+        values: Dictionary of the flags that are given, by name; `decoder` among them makes
+            it a run of segmentation.
 
     Returns:
-        Dictionary of every flag; those of other methods are left out.
+        Dictionary of every flag of the task; those of other methods are left out.
 
     Raises:
         FlagError: If a value is out of its range, or flags do not go together.
@@ -73,11 +109,16 @@ def resolve(values):
             raise FlagError(
                 f"--{name} must be {TABLE[name].wanted}. Received: --{name}={value}"
             )
-    values = {name: _canonical(name, value) for name, value in values.items()}
-    config = {flag.name: values.get(flag.name, flag.default) for flag in FLAGS}
-    for flag in FLAGS:
+    values = {name: canonical_value(name, value) for name, value in values.items()}
+    task = task_of(values)
+    check_task(values, task)
+    config = {flag.name: values.get(flag.name) for flag in of_task(task)}
+    for name in ("ncm", "dataset", "decoder"):  # on which defaults depend
+        if name in config and config[name] is None:
+            config[name] = TABLE[name].from_task.get(task, TABLE[name].default)
+    for flag in of_task(task):
         if config[flag.name] is None:
-            config[flag.name] = _default(flag, config)
+            config[flag.name] = default_of(flag, config)
         if flag.methods and config["ncm"] not in flag.methods:
             if flag.name in values:
                 raise FlagError(
@@ -86,28 +127,15 @@ def resolve(values):
                     f"--{flag.name}={values[flag.name]} with --ncm={config['ncm']}"
                 )
             del config[flag.name]
-    config["embedding_dim"] = config["embedding_dim"] or None
+    if task == SEGMENTATION:
+        segmentation.check(config)
+    else:
+        config["embedding_dim"] = config["embedding_dim"] or None
     _check_backbone(config, values)
     combinations.check(config)
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
     return config
-
-
-def _canonical(name, value):
-    """One form of equal values, so that one value is one run: `4` of `04`, 0 of -0."""
-    flag = TABLE[name]
-    try:
-        return value + 0.0 if flag.kind is float else flag.canonical(value)
-    except (TypeError, ValueError):  # None, or a damaged config's
-        return value
-
-
-def _default(flag, config):
-    """A flag's default, which may depend on the dataset or the method."""
-    if flag.from_dataset:
-        return getattr(datasets.recipe(config["dataset"]), flag.name)
-    return flag.from_method.get(config["ncm"], flag.default)
 
 
 def _check_backbone(config, values):
@@ -126,7 +154,7 @@ def _check_backbone(config, values):
             "--resnet_size is the depth of the ResNet without --backbone; leave either "
             f"out. Received: --resnet_size={values['resnet_size']} with --backbone={name}"
         )
-    del config["resnet_size"]
+    config.pop("resnet_size", None)
     backbone = backbones.find(name)
     if (
         config["resnet_version"] != TABLE["resnet_version"].default
@@ -164,6 +192,10 @@ def scaling(config):
 
 def num_classes(config):
     """Number of classes of a resolved config."""
+    if task_of(config) == SEGMENTATION:
+        from deepncm_tf.data import segmentation as segmentation_data
+
+        return len(segmentation_data.class_names(config["dataset"], config["data_dir"]))
     known = classes(config)
     if known is not None:
         return len(known)
@@ -172,58 +204,15 @@ def num_classes(config):
 
 def classes(config):
     """The classes of --known_classes, a list of ints; None for all of the dataset's."""
-    text = config["known_classes"]
+    text = config.get("known_classes")
     return None if text is None else known_classes.parse(text)
 
 
 def classifier_arguments(config):
     """What a resolved config says of its classifier, for `Classifier.prepare`."""
     arguments = {"num_classes": num_classes(config)}
-    for flag in FLAGS:
+    for flag in ALL_FLAGS:
         if flag.methods and flag.argument is not None and flag.name in config:
             value = flag.convert(config[flag.name], config)
             arguments[flag.argument or flag.name] = value
     return arguments
-
-
-def identity(config):
-    """The part of a resolved config that determines the result."""
-    return {
-        name: _canonical(name, value)
-        for name, value in config.items()
-        if TABLE[name].identity
-    }
-
-
-def run_name(config):
-    """Name of a run: dataset, method, and what is not the published recipe.
-
-    Args:
-        config: Dictionary of resolved flags.
-
-    Returns:
-        String, fit for a file name; equal for equal identities only.
-    """
-    kept = identity(config)
-    parts = [_in_file_name(kept["dataset"]), config["ncm"]]
-    for flag in FLAGS:
-        name, value = flag.name, kept.get(flag.name)
-        if name not in kept or name in ("dataset", "ncm"):
-            continue
-        if name in ALWAYS_NAMED or value != _default(flag, config):
-            parts.append(f"{name}={_in_file_name(value)}")
-    whole = "_".join(parts)
-    # Seed and learning rate stand at the end: a digest of all of it keeps names apart.
-    if len(whole) <= LONGEST_NAME:
-        return whole
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]
-    return f"{whole[: LONGEST_NAME - len(digest) - 1]}_{digest}"
-
-
-def _in_file_name(value):
-    """A flag's value; of a path its end and a digest, and nothing that a shell reads."""
-    text = str(value)
-    if re.fullmatch(r"[\w.,=+-]*", text, flags=re.ASCII):
-        return text
-    end = re.sub(r"[^\w.,=+-]", "-", os.path.basename(text), flags=re.ASCII)
-    return f"{end}-{hashlib.sha256(os.fsencode(text)).hexdigest()[:16]}"

@@ -7,32 +7,14 @@ from deepncm_tf.flags.flag import FlagError
 
 def check(config):
     """Raises a `FlagError` where flags of a resolved config do not go together."""
-    if config["label"] not in datasets.recipe(config["dataset"]).num_classes:
-        raise FlagError(
-            "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
-            f"--dataset=digits. Received: --dataset={config['dataset']}"
-        )
-    _check_known_classes(config)
-    _check_means(config)
-    _check_anchoring(config)
-    if config["on_bad_image"] == "skip" and not config["dataset"].startswith(
-        datasets.FOLDER
-    ):
-        raise FlagError(
-            "--on_bad_image=skip needs --dataset=folder:PATH. Received: "
-            f"--dataset={config['dataset']}"
-        )
+    if "decoder" not in config:
+        _check_classification(config)
     one_device = config["distribution_strategy"] == "one_device"
     strategy = f"--distribution_strategy={config['distribution_strategy']}"
     if not strategy.endswith("=mirrored") and (config["num_devices"] or 1) > 1:
         raise FlagError(
             "--num_devices needs --distribution_strategy=mirrored. Received: "
             f"--num_devices={config['num_devices']} with {strategy}"
-        )
-    if config["device_dataset"] and config["dataset"] not in datasets.DATASETS:
-        raise FlagError(
-            "--device_dataset must be off where pictures are read from files. Received: "
-            f"--device_dataset with --dataset={config['dataset']}"
         )
     if config["accumulate_steps"] > config["batch_size"]:
         raise FlagError(
@@ -48,6 +30,29 @@ def check(config):
         raise FlagError(
             f"--jit_compile must be auto or off with {strategy}, under which TensorFlow "
             "cannot compile a step. Received: --jit_compile=on"
+        )
+
+
+def _check_classification(config):
+    if config["label"] not in datasets.recipe(config["dataset"]).num_classes:
+        raise FlagError(
+            "--label=coarse needs a dataset with superclasses: --dataset=cifar100 or "
+            f"--dataset=digits. Received: --dataset={config['dataset']}"
+        )
+    _check_known_classes(config)
+    _check_means(config)
+    _check_anchoring(config)
+    if config["on_bad_image"] == "skip" and not config["dataset"].startswith(
+        datasets.FOLDER
+    ):
+        raise FlagError(
+            "--on_bad_image=skip needs --dataset=folder:PATH. Received: "
+            f"--dataset={config['dataset']}"
+        )
+    if config["device_dataset"] and config["dataset"] not in datasets.DATASETS:
+        raise FlagError(
+            "--device_dataset must be off where pictures are read from files. Received: "
+            f"--device_dataset with --dataset={config['dataset']}"
         )
 
 

@@ -31,6 +31,8 @@ class Flag:
     convert: Callable = lambda value, config: value  # to the classifier's argument
     from_dataset: bool = False  # default is the dataset's own
     from_method: dict = dataclasses.field(default_factory=dict)  # methods' own defaults
+    task: str = ""  # the only task that it applies to
+    from_task: dict = dataclasses.field(default_factory=dict)  # tasks' own defaults
     identity: bool = True  # whether another value gives another result
     canonical: Callable = lambda value: value  # one form of equal values
     number: type | None = None  # of a text that may be a number

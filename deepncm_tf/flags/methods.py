@@ -37,6 +37,7 @@ METHOD_FLAGS = (
         "Sub-centroids of a class of --ncm=dnc; auto for 1 to 4, by its number of images.",
         "an integer >= 1, or auto",
         method="dnc",
+        from_task={"segmentation": "10"},
     ),
     Flag(
         "centroid_momentum",
@@ -47,6 +48,7 @@ METHOD_FLAGS = (
         lambda value: 0 <= value < 1,
         method="dnc",
         argument="momentum",
+        from_task={"segmentation": 0.999},
     ),
     choice(
         "centroid_momentum_schedule",
@@ -56,6 +58,7 @@ METHOD_FLAGS = (
         before="constant",
         method="dnc",
         argument="momentum_schedule",
+        from_task={"segmentation": "constant"},
     ),
     integer(
         "memory_batches",
@@ -64,6 +67,7 @@ METHOD_FLAGS = (
         minimum=0,
         method="dnc",
         argument="memory_size",
+        from_task={"segmentation": 0},
         # The batch is the last one in the memory.
         convert=lambda value, config: (value + 1) * config["batch_size"] if value else 0,
     ),
@@ -188,6 +192,7 @@ METHOD_FLAGS = (
         minimum=0,
         method="dnc",
         argument=None,
+        task="classification",
     ),
     choice(
         "metric",

@@ -5,8 +5,8 @@ import math
 import os
 
 from deepncm_tf import backbones
-from deepncm_tf.data import known_classes
-from deepncm_tf.data.datasets import DATASETS, FOLDER, is_known
+from deepncm_tf.data import datasets, known_classes, segmentation_sets
+from deepncm_tf.data.datasets import DATASETS, FOLDER
 from deepncm_tf.flags.flag import Flag, choice, integer, positive
 from deepncm_tf.utils.registry import METHODS
 
@@ -18,6 +18,11 @@ def absolute_folder(dataset):
     if not dataset.startswith(FOLDER):
         return dataset
     return FOLDER + os.path.abspath(dataset.removeprefix(FOLDER))
+
+
+def is_known(dataset):
+    """Whether a dataset is known to one of the tasks."""
+    return datasets.is_known(dataset) or segmentation_sets.is_known(dataset)
 
 
 def absolute_weights(weights):
@@ -33,6 +38,7 @@ RUN_FLAGS = (
         "DeepNCM's variant with equal parameters.",
         minimum=0,
         from_method={name: method.embedding_dim for name, method in METHODS.items()},
+        task="classification",
     ),
     Flag(
         "dataset",
@@ -40,16 +46,20 @@ RUN_FLAGS = (
         "cifar10",
         f"<{'|'.join(DATASETS)}|folder:PATH|tfds:NAME>: Images to train on; PATH has a "
         "folder of pictures for each class, or train/ and test/ that have such folders; "
-        "NAME is of another dataset of TFDS.",
+        "NAME is of another dataset of TFDS. Of segmentation "
+        f"<{'|'.join(segmentation_sets.SETS)}|folder:PATH|tfds:NAME>, with images/ and "
+        "masks/ in the folders.",
         f"one of {', '.join(DATASETS)}, folder:PATH or tfds:NAME",
         is_known,
         canonical=absolute_folder,
+        from_task={"segmentation": "shapes"},
     ),
     choice(
         "on_bad_image",
         "fail",
         ("fail", "skip"),
         "Whether to refuse a folder with pictures that cannot be read, or to do without.",
+        task="classification",
     ),
     Flag(
         "image_size",
@@ -58,6 +68,7 @@ RUN_FLAGS = (
         "Height and width of the images; by default what --backbone is made for, or 32.",
         "an integer from 8 to 4096",
         lambda n: 8 <= n <= 4096,
+        task="classification",
     ),
     Flag(
         "backbone",
@@ -89,6 +100,7 @@ RUN_FLAGS = (
         "fine",
         ("fine", "coarse"),
         "Classes, or superclasses: the 20 of CIFAR-100, pairs of digits.",
+        task="classification",
     ),
     Flag(
         "known_classes",
@@ -99,6 +111,7 @@ RUN_FLAGS = (
         known_classes.WANTED,
         known_classes.is_text,
         canonical=known_classes.canonical,
+        task="classification",
     ),
     Flag(
         "validation_fraction",
@@ -107,6 +120,7 @@ RUN_FLAGS = (
         "Share of the training images held out for tuning.",
         "a number in [0, 1)",
         lambda value: 0 <= value < 1,
+        task="classification",
     ),
     Flag(
         "data_dir",
@@ -129,6 +143,7 @@ RUN_FLAGS = (
         "standard",
         ("standard", "snca"),
         "Crops of padded images, mirrored; or crops of any size, colours and gray.",
+        task="classification",
     ),
     Flag(
         "resnet_size",
@@ -138,6 +153,7 @@ RUN_FLAGS = (
         "digits 8.",
         "6n + 2 with n >= 1, for example 8, 20, 32 or 56, or 18 or 34",
         lambda n: (n >= 8 and n % 6 == 2) or n in (18, 34),
+        task="classification",
         from_dataset=True,
     ),
     Flag(
@@ -180,12 +196,13 @@ RUN_FLAGS = (
         "Optimizer and schedule: of the official ResNet; of SNCA on CIFAR (Nesterov; "
         "drops at 1/4, 1/2 and 3/4); or for short runs (Nesterov; the rate rises for a "
         "fifth of the run and then falls to 0; label smoothing of 0.1 but for --ncm=nca).",
+        task="classification",
     ),
     Flag(
         "learning_rate",
         float,
         0.1,
-        "Initial learning rate.",
+        "Initial learning rate; of segmentation by default 0.01, for shapes 0.1.",
         "a positive number",
         positive,
     ),
@@ -235,6 +252,7 @@ RUN_FLAGS = (
         False,
         "Keeps all training images on the device, which then augments them, too.",
         identity=False,
+        task="classification",
     ),
     choice("jit_compile", "auto", ("auto", "on", "off"), "XLA compilation."),
     integer(

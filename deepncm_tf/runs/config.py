@@ -83,7 +83,7 @@ def _checked(values):
             wanted = flag.wanted or f"of type {flag.kind.__name__}"
             text = str(value)[:60]
             raise ValueError(f"--{name} must be {wanted}. Received: --{name}={text}")
-    config = {**_before(values["ncm"]), **values}
+    config = {**_before(values), **values}
     flags.resolve({name: value for name, value in config.items() if value is not None})
     return config
 
@@ -93,13 +93,15 @@ def _is_of_kind(value, kind):
     return type(value) in ((int, float) if kind is float else (kind,))
 
 
-def _before(method):
-    """What runs of a method did before there were the flags."""
-    return {
-        flag.name: flag.default if flag.before is None else flag.before
-        for flag in flags.FLAGS
-        if (not flag.methods or method in flag.methods) and not flag.from_dataset
-    }
+def _before(config):
+    """What runs of a config's task and method did before there were the flags."""
+    task, before = flags.task_of(config), {}
+    for flag in flags.of_task(task):
+        is_of_method = not flag.methods or config.get("ncm") in flag.methods
+        if is_of_method and not flag.from_dataset:
+            default = flag.from_task.get(task, flag.default)
+            before[flag.name] = default if flag.before is None else flag.before
+    return before
 
 
 def flags_identity(config):
@@ -108,4 +110,4 @@ def flags_identity(config):
     A flag that the other version did not have counts as what it did then.
     """
     known = {name: value for name, value in config.items() if name in flags.TABLE}
-    return flags.identity({**_before(config.get("ncm")), **known})
+    return flags.identity({**_before(config), **known})
