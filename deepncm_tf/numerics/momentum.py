@@ -46,9 +46,13 @@ def with_learning_rate(momentum, learning_rate):
 
     Args:
         momentum: Float in [0, 1), at the largest rate.
-        learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay` or
-            `PiecewiseLinear`.
+        learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay`,
+            `PiecewiseLinear`, or `PolynomialDecay` to 0.
     """
+    if isinstance(learning_rate, keras.optimizers.schedules.PolynomialDecay):
+        return keras.optimizers.schedules.PolynomialDecay(
+            momentum, learning_rate.decay_steps, 1.0, learning_rate.power
+        )
     largest = max(learning_rate.values)
     return type(learning_rate)(
         learning_rate.boundaries,

@@ -69,6 +69,11 @@ def contact_sheet(images, scale=2, gap=2):
     return png(sheet)
 
 
+def read_png(data):
+    """The picture of the bytes of a PNG file, uint8 `(h, w)` or `(h, w, 3)`."""
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 def checked(image):
     """The image as a `(h, w, c)` array that can be drawn.
 

@@ -39,13 +39,11 @@ def print_size(model):
     """Says how many numbers a model learns, without and with weights of the classes.
 
     Args:
-        model: A built `DeepNCM`.
+        model: A built `DeepNCM` or `Segmenter`.
     """
-    layers = [model.backbone, *([model.embedding] if model.embedding else [])]
-    shapes = [v.shape for layer in layers for v in layer.trainable_variables]
+    shapes = [v.shape for part in model.trained_parts for v in part.trainable_variables]
     features = sum(math.prod(shape) for shape in shapes)
-    dimensions = model.embedding_dim or model.backbone.output_shape[-1]
-    head = (dimensions + 1) * model.classifier.num_classes
+    head = (model.features_shape[-1] + 1) * model.classifier.num_classes
     print(
         f"Learnable parameters: {features:,} of the features, {features + head:,} with a "
         "softmax head"

@@ -8,7 +8,6 @@ import time
 import keras
 import tensorflow as tf
 
-from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas
 from deepncm_tf.utils import files
 
@@ -39,23 +38,18 @@ class EpochReport(keras.callbacks.Callback):
     attribute `entry` holds everything: the logs, epoch, step, learning rate and speed.
 
     Args:
+        task: The run's `tasks.Classification`, or another task.
         splits: Dictionary from `"val"` or `"test"` to images and labels.
         every: Int, epochs from one evaluation to the next; the last is always evaluated.
         plan: The run's `TrainingPlan`.
         progress: The run's `checkpoints.Progress`, with the part of the first epoch that
             is trained already.
-        scaling: String, as for `pipeline.evaluation_dataset`.
     """
 
-    def __init__(self, splits, every, plan, progress, scaling="standardized"):
+    def __init__(self, task, splits, every, plan, progress):
         super().__init__()
-        self.evaluations = {
-            name: (
-                pipeline.evaluation_dataset(*split, plan.evaluation_batch_size, scaling),
-                pipeline.steps_per_epoch(len(split[1]), plan.evaluation_batch_size),
-            )
-            for name, split in splits.items()
-        }
+        self.task = task
+        self.evaluations = task.evaluations(splits, plan)
         self.every = every
         self.plan = plan
         self.progress = progress
@@ -77,6 +71,7 @@ class EpochReport(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "step": step,
             **logs,
+            **self.task.epoch_figures(self.model),
             "learning_rate": float(self.plan.learning_rate(max(step - 1, 0))),
             "seconds": seconds,
             "images_per_second": samples / seconds,
@@ -86,17 +81,20 @@ class EpochReport(keras.callbacks.Callback):
             figures = self._evaluate()
             self.entry.update(figures)
             # On the screen a count of unseen samples is news only where there are any.
-            logs.update({n: v for n, v in figures.items() if v or "unseen" not in n})
+            shown = {n: v for n, v in figures.items() if v or "unseen" not in n}
+            logs.update({n: v for n, v in shown.items() if "_iou_" not in n})
 
     def _evaluate(self):
-        return {
-            f"{prefix}_{name}": value
-            for prefix, (dataset, steps) in self.evaluations.items()
-            for name, value in self.model.evaluate(
-                dataset, steps=steps, verbose=0, return_dict=True
-            ).items()
-            if math.isfinite(value)  # JSON has no infinity
-        }
+        entry = {}
+        for prefix, (dataset, steps) in self.evaluations.items():
+            figures = self.model.evaluate(dataset, steps=steps, verbose=0, return_dict=True)
+            figures |= self.task.evaluation_figures(self.model)
+            entry |= {
+                f"{prefix}_{name}": value
+                for name, value in figures.items()
+                if math.isfinite(value)  # JSON has no infinity
+            }
+        return entry
 
 
 class Record(keras.callbacks.Callback):

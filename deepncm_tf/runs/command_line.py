@@ -7,6 +7,7 @@ import sys
 
 from absl import flags, logging
 
+from deepncm_tf import flags as run_flags
 from deepncm_tf.runs.config import read_config
 from deepncm_tf.utils import files, signals
 from deepncm_tf.utils.errors import UserError
@@ -61,17 +62,26 @@ class CommandLine:
         except expected as error:
             self.fail(error)
 
-    def finished_run(self, argv, flag_values):
+    def finished_run(self, argv, flag_values, tasks=(run_flags.CLASSIFICATION,)):
         """The config of --model_dir, before TensorFlow takes its time.
 
-        Ends the program where there is no finished run. TensorFlow is told to be quiet.
+        Ends the program where there is no finished run of one of the tasks. TensorFlow is
+        told to be quiet.
         """
         self.refuse_arguments(argv)
         if not flag_values.model_dir:
             self.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
         quiet_tensorflow()
         with self.errors():
-            return read_config(flag_values.model_dir)
+            config = read_config(flag_values.model_dir)
+            if run_flags.task_of(config) not in tasks:
+                programs = " or ".join(run_flags.PROGRAMS[task] for task in tasks)
+                raise ValueError(
+                    f"--model_dir must be the folder of a run of {programs}. Received: "
+                    f"--model_dir={flag_values.model_dir}, of "
+                    f"{run_flags.PROGRAMS[run_flags.task_of(config)]}"
+                )
+            return config
 
     def refuse_arguments(self, argv):
         """Ends the program where there is something else than flags."""

@@ -19,6 +19,7 @@ from deepncm_tf.utils.versions import versions
 SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
+RUN_FILES |= {"overlays.png"}  # of segmentation
 RUN_FILES |= {"discovery.json", "evaluation.json"}  # written afterwards
 LENGTH = {"train_epochs", "max_train_steps"}  # flags
 

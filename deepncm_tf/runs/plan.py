@@ -6,6 +6,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from deepncm_tf import flags
 from deepncm_tf.data import pipeline
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics.piecewise_linear import PiecewiseLinear
@@ -20,7 +21,9 @@ class Recipe:
         train_epochs: Int, epochs of the recipe.
         drop_epochs: Ints, epochs after which the rate falls to a tenth.
         warm_up: Float in (0, 1), share of the run in which the rate rises to its full
-            value, from which it falls to 0, both in a straight line; or None for drops.
+            value, from which it falls to 0, both in a straight line; or None.
+        power: Float > 0, of the polynomial of the time left by which the rate falls to 0,
+            as it does in segmentation; or None.
         nesterov: Bool.
         label_smoothing: Float in [0, 1), of methods that allow it.
     """
@@ -28,11 +31,16 @@ class Recipe:
     train_epochs: int
     drop_epochs: tuple = ()
     warm_up: float | None = None
+    power: float | None = None
     nesterov: bool = False
     label_smoothing: float = 0.0
 
     def learning_rate(self, full, total_steps):
         """The schedule of a run of any length, whose largest rate is `full`."""
+        if self.power is not None:
+            return keras.optimizers.schedules.PolynomialDecay(
+                full, total_steps, end_learning_rate=0.0, power=self.power
+            )
         if self.warm_up is None:
             return recipe.learning_rate_schedule(
                 full, total_steps, self.drop_epochs, self.train_epochs
@@ -45,6 +53,7 @@ class Recipe:
 RECIPES = {
     "official": Recipe(recipe.TRAIN_EPOCHS, recipe.DROP_EPOCHS),
     "snca": Recipe(200, (50, 100, 150), nesterov=True),
+    "polynomial": Recipe(50, power=0.9),
     "fast": Recipe(40, warm_up=0.2, nesterov=True, label_smoothing=0.1),
 }
 
@@ -54,14 +63,14 @@ class TrainingPlan:
     """Steps, rates and recipe of a run.
 
     Attributes:
-        labels: `(n,)` integers, classes of the training images in order.
+        labels: `(n,)` integers, classes of the training images in order; or their masks.
         batch_size: Int, samples in a step.
         steps_per_epoch: Int.
         total_steps: Int, those of `--train_epochs`, of which the rate's drops are
             fractions.
         max_steps: Int, after which the run ends.
         learning_rate: `keras.optimizers.schedules.PiecewiseConstantDecay`, or
-            `PiecewiseLinear`.
+            `PiecewiseLinear`; of segmentation `PolynomialDecay`.
         nesterov: Bool.
         label_smoothing: Float in [0, 1), of methods that allow it.
     """
@@ -81,11 +90,12 @@ class TrainingPlan:
 
         Args:
             config: Dictionary of flags as from `flags.resolve`.
-            labels: `(n,)` integers, classes of the training images.
+            labels: `(n,)` integers, classes of the training images; or their masks.
         """
         steps = pipeline.steps_per_epoch(len(labels), config["batch_size"])
         total_steps = config["train_epochs"] * steps
-        chosen = RECIPES[config["recipe"]]
+        is_segmentation = flags.task_of(config) == flags.SEGMENTATION
+        chosen = RECIPES["polynomial" if is_segmentation else config["recipe"]]
         return cls(
             labels=labels,
             batch_size=config["batch_size"],

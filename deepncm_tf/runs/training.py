@@ -8,7 +8,7 @@ import time
 import keras
 
 from deepncm_tf import classifiers, flags, runs
-from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.data import datasets
 from deepncm_tf.data.device_images import DeviceImages
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
@@ -20,6 +20,7 @@ from deepncm_tf.runs.anchoring import Anchoring
 from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
 from deepncm_tf.runs.checkpoints import Checkpoints
 from deepncm_tf.runs.plan import TrainingPlan
+from deepncm_tf.runs.tasks import Classification
 from deepncm_tf.utils import files, signals
 from official_resnet import cifar_resnet
 
@@ -42,32 +43,34 @@ def run(config):
     folder = runs.RunFolder(config)
     result = folder.result()
     if result is not None:
-        print(_summary(folder, result, "Finished before"))
+        print(_summary(_task(config), folder, result, "Finished before"))
         return result
     try:
         # First of all: a multi-worker strategy must find TensorFlow unused.
         strategy = strategies.get_strategy(
             config["distribution_strategy"], config["num_devices"]
         )
-        splits = datasets.load(
-            config["dataset"],
-            config["label"],
-            config["validation_fraction"],
-            config["data_dir"],
-            flags.image_size(config),
-            config["on_bad_image"],
-            flags.classes(config),
-        )
+        task = _task(config)
+        splits = task.load()
     except ValueError as error:  # what the flags alone cannot tell
         raise runs.RunError(str(error)) from error
     if replicas.is_chief(strategy):
         folder.open()
     with contextlib.closing(folder):
         replicas.wait_for_all(strategy)  # the folder is ready
-        return _run(config, folder, splits, strategy)
+        return _run(task, folder, splits, strategy)
 
 
-def _run(config, folder, splits, strategy):
+def _task(config):
+    if flags.task_of(config) == flags.CLASSIFICATION:
+        return Classification(config)
+    from deepncm_tf.runs.segmentation import Segmentation
+
+    return Segmentation(config)
+
+
+def _run(task, folder, splits, strategy):
+    config = task.config
     with (
         _dtype_policy(run_flags.DTYPES[config["dtype"]]),
         strategy.scope() if strategy else contextlib.nullcontext(),
@@ -76,13 +79,14 @@ def _run(config, folder, splits, strategy):
         _lost_images(splits),
     ):
         keras.utils.set_random_seed(config["seed"])
-        model, history = _train(config, folder, splits, stop)
-    result = _result(config, history)
+        model, history = _train(task, folder, splits, stop)
+    result = _result(task, history)
     if replicas.is_chief(strategy):
         with folder.writing():
             files.write_atomically(folder.path / "model.keras", model.save)
+            task.finish(model, folder, splits)
         folder.finish(result)
-        print(_summary(folder, result, "Finished"))
+        print(_summary(task, folder, result, "Finished"))
     replicas.wait_for_all(strategy)  # nobody leaves before it is written
     return result
 
@@ -108,11 +112,11 @@ def _lost_images(splits):
     """Says in one line that a picture could not be read; TensorFlow takes many."""
     import tensorflow as tf
 
-    sources = [images for images, _ in splits.values()]  # before any is taken out
+    sources = [part for split in splits.values() for part in split]  # before one is taken
     try:
         yield
     except tf.errors.OpError as error:
-        failures = [getattr(images, "failure", None) for images in sources]
+        failures = [getattr(source, "failure", None) for source in sources]
         for failure in filter(None, failures):
             raise runs.RunError(f"A picture is gone or has changed. {failure}") from error
         raise
@@ -125,6 +129,10 @@ def build_model(config, plan):
         config: Dictionary of flags as from `flags.resolve`.
         plan: Its `TrainingPlan`.
     """
+    if flags.task_of(config) == flags.SEGMENTATION:
+        from deepncm_tf.runs import segmentation
+
+        return segmentation.build_model(config, plan)
     if config["backbone"] is None:
         size = flags.image_size(config)
         network = cifar_resnet(
@@ -147,8 +155,8 @@ def build_model(config, plan):
     )
 
 
-def _train(config, folder, splits, stop):
-    train = splits.pop("train")
+def _train(task, folder, splits, stop):
+    config, train = task.config, splits.pop("train")
     plan = TrainingPlan.make(config, train[1])
     model = build_model(config, plan)
     if replicas.is_chief(model.distribute_strategy):
@@ -156,10 +164,10 @@ def _train(config, folder, splits, stop):
     model.compile(
         plan.optimizer(),
         plan.loss(model.classifier),
-        metrics=["accuracy"],
+        metrics=task.metrics(),
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
-    if config["device_dataset"]:
+    if config.get("device_dataset"):
         model.make_images = DeviceImages(
             train[0], config["augmentation"], flags.scaling(config)
         )
@@ -176,16 +184,16 @@ def _train(config, folder, splits, stop):
     if progress.history or progress.batches:
         epochs = f"{len(progress.history)} of {plan.epochs} epochs"
         print(f"Going on after {epochs} and {progress.batches} steps in {folder.path}")
-    report = EpochReport(
-        splits, config["epochs_between_evals"], plan, progress, flags.scaling(config)
-    )
+    report = EpochReport(task, splits, config["epochs_between_evals"], plan, progress)
     record = Record(
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
     )
+    callbacks = [anchoring, report, record]
     if checkpoints.writes:
         _write_earlier_metrics(folder, record, progress)
+        callbacks[2:2] = task.callbacks(folder, splits)
     started = time.perf_counter()
-    _fit(config, model, train, plan, progress, [anchoring, report, record])
+    _fit(task, model, train, plan, progress, callbacks)
     print(f"Trained for {time.perf_counter() - started:.0f} s")
     anchoring.finish(model)
     return model, progress.history
@@ -203,7 +211,7 @@ def _write_earlier_metrics(folder, record, progress):
         record.write_metrics()
 
 
-def _fit(config, model, train, plan, progress, callbacks):
+def _fit(task, model, train, plan, progress, callbacks):
     """Fits to the plan's end; first the rest of an epoch, where one is under way."""
     steps = plan.steps_per_epoch
     verbose = 1 if sys.stdout.isatty() else 2
@@ -213,18 +221,7 @@ def _fit(config, model, train, plan, progress, callbacks):
         if progress.batches == min(steps, plan.max_steps - epoch * steps):
             _end_epoch(model, epoch, progress.batches, verbose, callbacks)
             continue
-        dataset = pipeline.training_dataset(
-            *train,
-            plan.batch_size,
-            epochs,
-            seed=config["seed"],
-            initial_epoch=epoch,
-            initial_batch=progress.batches,
-            flip=datasets.recipe(config["dataset"]).flip,
-            augmentation=config["augmentation"],
-            scaling=flags.scaling(config),
-            on_device=config["device_dataset"],
-        )
+        dataset = task.training_dataset(train, plan, epochs, epoch, progress.batches)
         try:
             model.fit(
                 dataset,
@@ -256,29 +253,29 @@ def _end_epoch(model, epoch, batches, verbose, callbacks):
     callbacks.on_train_end()
 
 
-def _result(config, history):
+def _result(task, history):
     evaluated = [entry for entry in history if "test_accuracy" in entry]
-    best = max(evaluated, key=lambda entry: entry["test_accuracy"])
-    result = {
-        "final_test_accuracy": evaluated[-1]["test_accuracy"],
-        "best_test_accuracy": best["test_accuracy"],
+    best = max(evaluated, key=lambda entry: entry[f"test_{task.metric}"])
+    result = {}
+    for name in dict.fromkeys(("test_accuracy", f"test_{task.metric}")):
+        result |= {f"final_{name}": evaluated[-1][name], f"best_{name}": best[name]}
+    result |= {
         "best_epoch": best["epoch"],
         "epochs": history[-1]["epoch"],
         "steps": history[-1]["step"],
-        "identity": flags.identity(config),
+        "identity": flags.identity(task.config),
     }
-    for name in ("val_accuracy", "test_rmd", "test_unseen"):
+    ious = [name for name in evaluated[-1] if name.startswith("test_iou_")]
+    for name in (*task.result_figures, *ious):
         if name in evaluated[-1]:
             result[f"final_{name}"] = evaluated[-1][name]
     return result
 
 
-def _summary(folder, result, verb):
+def _summary(task, folder, result, verb):
     text = (
-        f"{verb}: test accuracy {result['final_test_accuracy']:.2%} (final), "
-        f"{result['best_test_accuracy']:.2%} (best, epoch {result['best_epoch']} of "
-        f"{result['epochs']}). Everything is in {folder.path}: model.keras, metrics.jsonl, "
-        "result.json"
+        f"{verb}: {task.summary(result)}. Everything is in {folder.path}: model.keras, "
+        "metrics.jsonl, result.json"
     )
     if result.get("final_test_unseen"):
         text += (

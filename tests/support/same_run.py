@@ -30,6 +30,7 @@ def summaries(folder):
         for path in (folder / "summaries").glob("*/*")
         for event in tf.compat.v1.train.summary_iterator(str(path))
         for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "scalars"
     }
 
 

@@ -55,7 +55,7 @@ def test_files(tmp_path, capsys):
 
     model = keras.models.load_model(folder / "model.keras")
     images, labels = datasets.load("digits")["test"]
-    images = keras.ops.convert_to_numpy(training.pipeline.standardize(images))
+    images = keras.ops.convert_to_numpy(pipeline.standardize(images))
     accuracy = (model.predict(images, verbose=0).argmax(axis=-1) == labels).mean()
     np.testing.assert_allclose(accuracy, result["final_test_accuracy"], rtol=1e-6)
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a method to tell the class of each pixel of an image.
+
+A first try on textured shapes, which needs no download and takes about two minutes:
+
+    python -m deepncm_tf.segmentation_main --dataset=shapes
+
+Your own images, in PATH/images and masks of the same names, PNG files whose gray values are
+class numbers, in PATH/masks:
+
+    python -m deepncm_tf.segmentation_main --dataset=folder:PATH --weights=pretrained
+
+The same command again goes on after the last epoch that was completed; a finished run
+is not repeated.
+"""
+
+from deepncm_tf.utils import signals
+
+if __name__ == "__main__":
+    signals.end_program("segmentation_main")  # also while the rest is imported
+
+import sys
+
+from absl import flags as absl_flags
+
+from deepncm_tf import flags, runs
+from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
+from deepncm_tf.utils import environment
+
+FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
+flags.define(flags.SEGMENTATION, FLAGS)
+
+command_line = CommandLine("segmentation_main", __doc__, FLAGS)
+
+
+def main(argv):
+    command_line.refuse_arguments(argv)
+    with command_line.errors(expected=()):
+        values = flags.given(FLAGS, flags.SEGMENTATION)
+        config = flags.resolve({"decoder": FLAGS.decoder, **values})
+        folder = runs.RunFolder(config)
+        folder.check()
+        begun_with = folder.begun_with()
+
+    quiet_tensorflow()
+    if begun_with is not None:
+        environment.use(begun_with)
+    from deepncm_tf.runs import training
+
+    with command_line.errors(expected=()):
+        training.run(config)
+
+
+if __name__ == "__main__":
+    main(command_line.parse(sys.argv))
