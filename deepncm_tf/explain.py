@@ -6,7 +6,8 @@
 writes a page that opens without a network (index.html), the pictures of all exemplars
 (exemplars.png) and everything in numbers (explanations.json) into a folder. With
 --alpha=0.05 images that are less like the known classes than 95 % of such images are
-"unknown".
+"unknown". Of a run of segmentation some pixels of each image are explained, by patches
+around training pixels, and scores.png shows which pixels are like those of no class.
 """
 
 from deepncm_tf.utils import files, signals
@@ -21,6 +22,7 @@ import sys
 import numpy as np
 from absl import flags as absl_flags
 
+from deepncm_tf import flags as run_flags
 from deepncm_tf.data import bank_files, datasets, image_files
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.pages import page, pictures
@@ -41,7 +43,7 @@ define_paths(
 absl_flags.DEFINE_integer(
     "num_queries",
     100,
-    "Number of test images to explain, the first ones.",
+    "Number of test images to explain, the first ones; of segmentation at most 20.",
     lower_bound=1,
     flag_values=FLAGS,
 )
@@ -72,13 +74,26 @@ command_line = CommandLine("explain", __doc__, FLAGS)
 
 
 def main(argv):
-    command_line.finished_run(argv, FLAGS)
+    config = command_line.finished_run(
+        argv, FLAGS, (run_flags.CLASSIFICATION, run_flags.SEGMENTATION)
+    )
     with command_line.errors():
         image_paths = image_files.find(FLAGS.images)
         check_output(FLAGS.output)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
         check_alpha(FLAGS.alpha)
+        if run_flags.task_of(config) == run_flags.SEGMENTATION:
+            if FLAGS.bank or FLAGS.alpha is not None:
+                raise ValueError(
+                    "--bank and --alpha are of whole images; leave them out for a run of "
+                    f"segmentation. Received: --bank={FLAGS.bank} --alpha={FLAGS.alpha}"
+                )
+            from deepncm_tf.runs import pixel_report
+
+            where = (FLAGS.model_dir, FLAGS.output, image_paths)
+            print(pixel_report.write(*where, FLAGS.num_queries, FLAGS.data_dir))
+            return
         written = write(
             FLAGS.model_dir,
             FLAGS.output,
@@ -98,7 +113,7 @@ def check_output(path):
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output must be a folder. Received: --output={path}")
     others = {p.name for p in folder.iterdir()} if folder.exists() else set()
-    others -= {"index.html", "exemplars.png", "explanations.json"}
+    others -= {"index.html", "exemplars.png", "explanations.json", "scores.png"}
     if others:
         raise ValueError(
             "--output must be a folder that is new or holds an earlier report; this one "

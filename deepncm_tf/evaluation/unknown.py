@@ -134,6 +134,22 @@ def all_scores(known, classifier, features):
     }
 
 
+def score_maps(known, classifier, features):
+    """All seven scores of the pixels of images, as maps.
+
+    Args:
+        known: `KnownFeatures`, of pixels of known classes.
+        classifier: As for `all_scores`.
+        features: `(batch, height, width, d)` array.
+
+    Returns:
+        Dictionary from names to `(batch, height, width)` float64 arrays.
+    """
+    shape = features.shape[:-1]
+    scores = all_scores(known, classifier, features.reshape(-1, features.shape[-1]))
+    return {name: values.reshape(shape) for name, values in scores.items()}
+
+
 def compare_scores(classifier, known, features, labels, others):
     """How well each score tells inputs of known classes from others.
 

@@ -58,6 +58,7 @@ class Explained:
         evidence: List of `ClassEvidence`, the predicted class first.
         rule: String, IF … AND … THEN.
         change: String, what would have changed the decision.
+        others: Dictionary from what further pictures of the query show to these.
     """
 
     image: np.ndarray
@@ -67,6 +68,7 @@ class Explained:
     evidence: list
     rule: str
     change: str
+    others: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import keras
 from deepncm_tf import classifiers, flags, runs
 from deepncm_tf.data import array_files
 from deepncm_tf.models.deep_ncm import DeepNCM
+from deepncm_tf.models.segmenter import Segmenter
 from deepncm_tf.utils.errors import one_line
 
 WEIGHTS = "model.weights.h5"
@@ -26,7 +27,7 @@ def load(folder, config):
         config: Dictionary of the run's flags.
 
     Returns:
-        The `DeepNCM`.
+        The `DeepNCM` or `Segmenter`.
 
     Raises:
         RunError: If it is damaged, larger than its weights, or of another run.
@@ -70,7 +71,8 @@ def _check_archive(path, config):
             claimed = _bytes_claimed(weights)
     if claimed > stored:
         raise ValueError(f"{WEIGHTS} claims {claimed} bytes, and has {stored}")
-    _check_class(model, DeepNCM)
+    is_segmentation = flags.task_of(config) == flags.SEGMENTATION
+    _check_class(model, Segmenter if is_segmentation else DeepNCM)
     classifier = model["config"]["classifier"]
     _check_class(classifier, classifiers.NAMES[config["ncm"]])
     wanted, received = flags.num_classes(config), classifier["config"]["num_classes"]
@@ -94,12 +96,15 @@ def _bytes_claimed(weights):
 
 
 def _size(config):
-    """Number of weights of a serialized DeepNCM, at least, without making them."""
+    """Number of weights of a serialized model, at least, without making them."""
     with keras.StatelessScope(initialize_variables=False):  # which defers the making
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
     size = sum(math.prod(variable.shape) for variable in backbone.variables)
     dimensions = backbone.output_shape[-1]
-    if config["embedding_dim"] is not None:
+    if "decoder" in config:  # which ends with a 3x3 convolution
+        dimensions = config["decoder_width"]
+        size += 9 * dimensions * dimensions
+    elif config["embedding_dim"] is not None:
         size += dimensions * config["embedding_dim"]
         dimensions = config["embedding_dim"]
     classifier = config["classifier"]["config"]

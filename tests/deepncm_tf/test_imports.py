@@ -22,13 +22,15 @@ ROOMS = {
     "backbones": "utils",
     "flags": "utils data backbones",
     "pages": "utils",
-    "runs": "utils distribution numerics classifiers models data backbones flags",
+    "runs": "utils distribution numerics classifiers evaluation models data backbones "
+    "flags pages",
     "doors": "utils data flags models evaluation pages runs",
     "package": "utils models backbones",
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "doors": "cifar_main continual discover evaluate explain features few_shot gallery",
+    "doors": "cifar_main continual discover evaluate explain features few_shot gallery "
+    "segmentation_main",
     "package": "__init__",
 }
 FILES = {

@@ -6,6 +6,7 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_curve
 
+from deepncm_tf.classifiers import OnlineMean
 from deepncm_tf.evaluation import unknown
 
 
@@ -170,3 +171,18 @@ def test_bad_arguments(bank):
         unknown.detection_metrics([1.0], [])
     with pytest.raises(ValueError, match="with 1 NaN"):
         unknown.detection_metrics([1.0, np.nan], [1.0])
+
+
+def test_score_maps_are_the_scores_of_pixels():
+    rng = np.random.default_rng(0)
+    bank, labels = rng.normal(size=(40, 4)), np.arange(40) % 3
+    known = unknown.KnownFeatures(bank, labels)
+    classifier = OnlineMean(3)
+    classifier.update(bank.astype("float32"), labels)
+    features = rng.normal(size=(2, 3, 5, 4)).astype("float32")
+    maps = unknown.score_maps(known, classifier, features)
+    scores = unknown.all_scores(known, classifier, features.reshape(-1, 4))
+    assert set(maps) == set(scores)
+    for name, values in scores.items():
+        assert maps[name].shape == (2, 3, 5)
+        np.testing.assert_array_equal(maps[name].reshape(-1), values)
