@@ -15,6 +15,7 @@ CASES = {
     "convolutions": "convolutions",
     "steps": "steps",
     "heads": "heads",
+    "pixels": "pixels",
     "knn": "neighbours",
     "adapt": "adapt",
     "input": "input",

@@ -14,9 +14,19 @@ import pytest
 from deepncm_tf import DeepNCM, backbones, classifiers, evaluation, flags
 from deepncm_tf.backbones import efficientnet_lite, registry, torch_file
 from deepncm_tf.classifiers import metrics
-from deepncm_tf.data import augmentation, datasets, folders, pipeline, tfds_images
+from deepncm_tf.data import (
+    augmentation,
+    datasets,
+    folders,
+    mask_augmentation,
+    mask_pipeline,
+    pipeline,
+    segmentation,
+    tfds_images,
+)
 from deepncm_tf.distribution import strategies
 from deepncm_tf.evaluation import explanation, neighbors
+from deepncm_tf.models import decoders, pixel_metrics, segmenter
 from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering, piecewise_linear
@@ -33,6 +43,13 @@ DOCUMENTED = [
     DeepNCM,
     LogitCrossEntropy,
     PiecewiseLinear,
+    decoders.auxiliary_head,
+    decoders.get,
+    mask_augmentation.augment,
+    mask_pipeline.training_dataset,
+    pixel_metrics.PixelAccuracy,
+    segmentation.load,
+    segmenter.Segmenter,
     backbones.get,
     cifar_resnet,
     classifiers.get,
@@ -77,6 +94,7 @@ WITH_EXAMPLES = [
     metrics,
     model,
     piecewise_linear,
+    segmenter,
     *(importlib.import_module(cls.__module__) for cls in classifiers.NAMES.values()),
 ]
 
@@ -151,14 +169,16 @@ def test_readme_commands_parse():
     text = README.replace("\\\n", " ")
     commands = re.findall(r"python -m deepncm_tf\.(\w+)([^\n`#]*)", text)
     of_runs = {"cifar_main", "explain", "discover", "evaluate", "features", "gallery"}
-    assert of_runs | {"continual", "few_shot"} == {module for module, _ in commands}
+    others = {"continual", "few_shot", "segmentation_main"}
+    assert of_runs | others == {module for module, _ in commands}
     for module, command in commands:
-        if module == "cifar_main":
+        if module in flags.PROGRAMS.values():
             pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)
             assert len(pairs) == command.count("--")
-            flags.resolve(
-                {name: flags.TABLE[name].kind(value or 1) for name, value in pairs}
-            )
+            values = {name: flags.TABLE[name].kind(value or 1) for name, value in pairs}
+            if module == "segmentation_main":
+                values.setdefault("decoder", "deeplabv3")
+            flags.resolve(values)
         else:
             known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
             assert known([module, *shlex.split(command)]) == [module]
