@@ -12,15 +12,15 @@ import numpy as np
 from keras import ops
 
 from deepncm_tf.distribution import replicas
-from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.labels import normalize
 from deepncm_tf.numerics.precision import sum_dtype
+from deepncm_tf.numerics.statistics import GRID_BITS, MANTISSA_BITS, Sums
 
 BLOCK_BYTES = 2**18  # half of what a core's own cache holds, at least
 BLOCKS = 16  # that a thread adds up before it takes others
 
 
-def class_sums(features, labels, num_classes, dtype, grid_bits=statistics.GRID_BITS):
+def class_sums(features, labels, num_classes, dtype, grid_bits=GRID_BITS):
     """As `statistics.sums_of` samples of weight 1, equal to the bit where that is exact.
 
     Args:
@@ -61,7 +61,7 @@ def class_sums(features, labels, num_classes, dtype, grid_bits=statistics.GRID_B
     extent = np.array([largest * 2.0**-grid_bits, counts.sum(), 0.0])
     totals *= 2.0**-grid_bits
     counts, totals, extent = map(ops.convert_to_tensor, (counts, totals, extent))
-    return statistics.Sums(counts, totals, None, ops.zeros((), sum_dtype()), extent)
+    return Sums(counts, totals, None, ops.zeros((), sum_dtype()), extent)
 
 
 def _is_possible(features, labels):
@@ -81,7 +81,7 @@ def _is_possible(features, labels):
 def _sum_rows(features, rows, size, dtype, scale):
     """Number, sum and largest absolute value of rows, in units of the grid."""
     count, total, largest = 0, np.zeros(features.shape[1]), 0.0
-    exact = 2.0 ** statistics.MANTISSA_BITS[dtype]
+    exact = 2.0 ** MANTISSA_BITS[dtype]
     taken = np.empty((min(size, len(rows)), features.shape[1]), features.dtype)
     scaled = taken if taken.dtype == dtype else np.empty(taken.shape, dtype)
     for start in range(0, len(rows), size):
