@@ -41,21 +41,28 @@ def check_file(flag, path):
 def keep_figures(path, figures):
     """Writes figures as a JSON file, and prints them also where that fails.
 
-    Curves, dictionaries of lists, are in the file alone.
+    Dictionaries of figures are printed as a table, a row each; curves, which are
+    dictionaries of lists, are in the file alone.
     """
     try:
         files.write_json(path, figures)
     finally:
+        columns = None
         for name, value in figures.items():
-            if not _is_curve(value):
+            if not isinstance(value, dict):
                 print(f"{name}: {_in_words(value)}")
+            elif not any(isinstance(part, list) for part in value.values()):
+                columns = _print_row(name, value, columns, max(map(len, figures)))
 
 
-def _is_curve(value):
-    return isinstance(value, dict) and any(isinstance(v, list) for v in value.values())
+def _print_row(name, figures, columns, width):
+    """Prints a row of a table, under a head where its columns are others than before."""
+    if list(figures) != columns:
+        print(" " * width + "".join(f"  {column:>6}" for column in figures))
+    cells = [f"  {_in_words(v):>{max(len(key), 6)}}" for key, v in figures.items()]
+    print(f"{name:{width}}{''.join(cells)}")
+    return list(figures)
 
 
 def _in_words(value):
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
     return f"{value:.4f}" if isinstance(value, float) else f"{value}"

@@ -129,7 +129,11 @@ def test_images_of_no_known_class(finished, patch, capsys):
     aurocs = [metrics["auroc"] for metrics in figures.values()]
     assert aurocs == pytest.approx([0.5] * 7, abs=1e-9), aurocs
     printed = capsys.readouterr().out
-    assert "unknown_cifar100_energy: auroc 0.5000, aupr" in printed
+    (row,) = [line for line in printed.splitlines() if "unknown_cifar100_energy" in line]
+    assert row.split()[1] == "0.5000"
+    (head,) = [line for line in printed.splitlines() if "aupr_known" in line][-1:]
+    assert row.index("0.5000") + len("0.5000") == head.index("auroc") + len("auroc")
+    assert len(row.split()) - 1 == len(head.split()) == 6
     assert "_roc" not in printed
     assert f"\n{folder / 'roc.png'}\n" in printed
     pixels = np.asarray(Image.open(folder / "cifar10.png").convert("RGB"))
