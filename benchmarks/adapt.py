@@ -24,7 +24,8 @@ HEADS = {
 def compare(rounds):
     """Rows of the table: heads beside what they are bound by, LDA beside scikit-learn's."""
     few = max(3, rounds // 5)
-    rows = [
+    return [
+        *beside_scikit_learn(few),
         beside_a_read("online", 2 * rounds, "<= 1.5"),
         beside_a_read("online, cosine", 2 * rounds, ""),
         beside_a_read("online, unit length", few, ""),
@@ -33,7 +34,6 @@ def compare(rounds):
         beside_a_product("ranpac", 2000, few),
         alone("dnc", few),
     ]
-    return [*rows, *beside_scikit_learn(few)]
 
 
 def beside_a_read(name, rounds, goal):
@@ -58,10 +58,10 @@ def alone(name, rounds):
 
 def beside_scikit_learn(rounds):
     """Two rows: how many times as fast LDA is, and how many times as exact."""
+    error, their_error = timing.in_process(errors)
     sides = {"ours": timing.Side(ours, "lda"), "scikit-learn": timing.Side(scikit_learn)}
     row = _row("lda", sides, "scikit-learn", "ours", rounds, ">= 2")
     row.item += ", times as fast as scikit-learn's"
-    error, their_error = timing.in_process(errors)
     item = f"Error of `adapt`, lda, {SIZE}: scikit-learn's over ours"
     texts = f"{error:.1e}", f"scikit-learn {their_error:.1e}"
     return [row, Row(item, *texts, their_error / error, ">= 1")]
