@@ -6,7 +6,7 @@ import functools
 from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
-from deepncm_tf.numerics import statistics
+from deepncm_tf.numerics import array_sums, statistics
 from deepncm_tf.utils.arguments import as_positive_integer
 
 NEVER = -1  # in place of the number of updates at the last refresh
@@ -115,6 +115,19 @@ class MomentClassifier(Classifier):
             statistics.sums_of(lifted, of_fold, self.lifted_grid_bits, second_moment=True)
             for of_fold in self.fold_weights(features, weights)
         ]
+
+    def array_statistics(self, features, labels):
+        if self.folds > 1 or type(self).lift is not MomentClassifier.lift:
+            return None
+        sums = array_sums.class_sums(
+            features,
+            labels,
+            self.num_classes,
+            self.state_dtype,
+            self.grid_bits,
+            second_moment=True,
+        )
+        return None if sums is None else [sums]
 
     def read_statistics(self):
         return [stored.read() for stored in self._statistics]

@@ -17,10 +17,13 @@ from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.numerics.statistics import GRID_BITS, MANTISSA_BITS, Sums
 
 BLOCK_BYTES = 2**18  # half of what a core's own cache holds, at least
+MOMENT_ROWS = 4096  # of which BLAS makes a product at once
 BLOCKS = 16  # that a thread adds up before it takes others
 
 
-def class_sums(features, labels, num_classes, dtype, grid_bits=GRID_BITS):
+def class_sums(
+    features, labels, num_classes, dtype, grid_bits=GRID_BITS, second_moment=False
+):
     """As `statistics.sums_of` samples of weight 1, equal to the bit where that is exact.
 
     Args:
@@ -29,6 +32,7 @@ def class_sums(features, labels, num_classes, dtype, grid_bits=GRID_BITS):
         num_classes: Int, number of classes C.
         dtype: String, that features are cast to: `"float32"` or `"float64"`.
         grid_bits: Int >= 0, g.
+        second_moment: Bool, whether G is added up too.
 
     Returns:
         `Sums`; None where features and labels are no such NumPy arrays, on several
@@ -58,10 +62,15 @@ def class_sums(features, labels, num_classes, dtype, grid_bits=GRID_BITS):
             counts[c] += count
             totals[c] += total
             largest = max(largest, largest_of_part)
+    moment = None
+    if second_moment:
+        rows = order[ends[0] : ends[-1]]
+        moment = _moment(features, np.sort(rows), dtype, 2.0**grid_bits)
+        moment = ops.convert_to_tensor(moment * 4.0**-grid_bits)
     extent = np.array([largest * 2.0**-grid_bits, counts.sum(), 0.0])
     totals *= 2.0**-grid_bits
     counts, totals, extent = map(ops.convert_to_tensor, (counts, totals, extent))
-    return Sums(counts, totals, None, ops.zeros((), sum_dtype()), extent)
+    return Sums(counts, totals, moment, ops.zeros((), sum_dtype()), extent)
 
 
 def _is_possible(features, labels):
@@ -107,9 +116,26 @@ def _sum_rows(features, rows, size, dtype, scale):
     return count, total, largest
 
 
+def _moment(features, rows, dtype, scale):
+    """Sum of x x' over rows, in units of the grid, `(d, d)`."""
+    total = np.zeros((features.shape[1],) * 2)
+    for start in range(0, len(rows), MOMENT_ROWS):
+        chosen = rows[start : start + MOMENT_ROWS]
+        first, last = chosen[0], chosen[-1] + 1
+        # No copy where no row is left out.
+        block = features[first:last] if last - first == len(chosen) else features[chosen]
+        block = _finite_rows(block, dtype, scale)
+        total += block.T @ block  # BLAS computes half of what is the product with itself
+    return total
+
+
 def _finite_rows(rows, dtype, scale):
-    rows = rows.astype(dtype).astype("float64")
-    return np.rint(rows[np.isfinite(rows).all(axis=1)] * scale)
+    rows = rows.astype(dtype, copy=False)
+    scaled = np.multiply(rows, scale, dtype="float64")
+    np.rint(scaled, out=scaled)
+    if not np.isfinite(scaled.sum()):
+        scaled = scaled[np.isfinite(scaled).all(axis=1)]
+    return scaled
 
 
 def _num_cores():
