@@ -97,7 +97,15 @@ def compare(classifier, features, exemplars):
     return np.where(exemplars.index >= 0, near, -np.inf)
 
 
-def explain(classifier, exemplars, features, class_names, labels=None, calibration=None):
+def explain(
+    classifier,
+    exemplars,
+    features,
+    class_names,
+    labels=None,
+    calibration=None,
+    thing="image",
+):
     """Explains predictions by exemplars.
 
     Args:
@@ -107,6 +115,7 @@ def explain(classifier, exemplars, features, class_names, labels=None, calibrati
         class_names: List of strings.
         labels: `(n,)` integers, the true classes, or None.
         calibration: `Calibration` that says which images are of no known class, or None.
+        thing: String, what is explained, for the words: `"image"` or `"pixel"`.
 
     Returns:
         List of dictionaries that JSON can hold, one per image: `predicted`, `label` and
@@ -143,9 +152,9 @@ def explain(classifier, exemplars, features, class_names, labels=None, calibrati
             ],
         }
         explained["rule"] = _rule(
-            near, exemplars.index, by_exemplars, explained, class_names
+            near, exemplars.index, by_exemplars, explained, class_names, thing
         )
-        explained["change"] = _change(explained)
+        explained["change"] = _change(explained, thing)
         if calibration is not None:
             explained["rejection"] = rejections[i]
         if rejections[i] is not None:
@@ -197,14 +206,15 @@ def _nearest_first(similarities, index):
     return [{"index": int(index[k]), "similarity": float(similarities[k])} for k in order]
 
 
-def _rule(near, index, winner, explained, class_names):
+def _rule(near, index, winner, explained, class_names, thing):
     """Eq. 9 with its numbers: IF nearer to one exemplar than to all of the others THEN."""
     best = near.max(axis=1)
     k = near[winner].argmax()
     others = [c for c in np.argsort(-best, kind="stable") if c != winner]
     others = [c for c in others if np.isfinite(best[c])]
     terms = [
-        f"than like image {index[c][near[c].argmax()]} of {class_names[c]} ({best[c]:.3f})"
+        f"than like {thing} {index[c][near[c].argmax()]} of {class_names[c]} "
+        f"({best[c]:.3f})"
         for c in others[: CLASSES_SHOWN - 1]
     ]
     rest = len(others[CLASSES_SHOWN - 1 :])
@@ -213,18 +223,18 @@ def _rule(near, index, winner, explained, class_names):
         terms.append(f"than like any exemplar of the other {classes}")
     than = f" {' AND '.join(terms)}" if terms else ""
     rule = (
-        f"IF it is more like training image {index[winner][k]} of {class_names[winner]} "
+        f"IF it is more like training {thing} {index[winner][k]} of {class_names[winner]} "
         f"({best[winner]:.3f}){than} THEN it is {class_names[winner]}."
     )
     if class_names[winner] != explained["predicted"]:
         rule += (
-            " The model itself, which does not decide by these images alone, says "
+            f" The model itself, which does not decide by these {thing}s alone, says "
             f"{explained['predicted']}."
         )
     return rule
 
 
-def _change(explained):
+def _change(explained, thing):
     """What would have changed the decision, by the logits of the first two classes."""
     if len(explained["classes"]) == 1:
         return f"Nothing: {explained['predicted']} is the only class."
@@ -233,7 +243,7 @@ def _change(explained):
     text = (
         f"The logit of {first['class']} is {first['logit']:.3f}, that of {second['class']} "
         f"{second['logit']:.3f}. With {margin:.3f} less for the one, or more for the "
-        f"other, the image would have been taken for {second['class']}."
+        f"other, the {thing} would have been taken for {second['class']}."
     )
     if explained["label"] is not None and explained["label"] != explained["predicted"]:
         names = [one["class"] for one in explained["classes"][:CLASSES_SHOWN]]

@@ -164,17 +164,18 @@ def _explain(run, exemplars, features, chosen, images, masks, predicted, image_n
     rows = np.array([features[place] for place in chosen])
     centres = [_centre(run, row, column) for _, row, column in chosen]
     truth = [masks[i][centre] for (i, _, _), centre in zip(chosen, centres, strict=True)]
-    names = [*run.class_names, *[None] * (VOID + 1 - len(run.class_names))]
     explained = explanation.explain(
-        run.model.classifier, exemplars, rows, names[: len(run.class_names)]
+        run.model.classifier,
+        exemplars,
+        rows,
+        run.class_names,
+        None if VOID in truth else truth,
+        thing="pixel",
     )
     colours = overlays.palette(len(run.class_names))
     place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
     queries = []
-    for one, (i, _, _), centre, label in zip(
-        explained, chosen, centres, truth, strict=True
-    ):
-        one["label"] = names[label]
+    for one, (i, _, _), centre in zip(explained, chosen, centres, strict=True):
         evidence = [
             page.ClassEvidence(
                 part["class"],
