@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install demo test slow torture bench lint format clean
+.PHONY: help install demo test slow torture bench docs lint format clean
 help:
 	@echo "make install set up .venv"
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
@@ -12,6 +12,7 @@ help:
 	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
 	@echo "make torture kill runs at more than 100 points (half an hour)"
 	@echo "make bench   measure speed beside PyTorch and faiss"
+	@echo "make docs    build the documentation in site/"
 	@echo "make lint    check style"
 	@echo "make format  mend style"
 	@echo "make clean   delete .venv"
@@ -34,6 +35,11 @@ bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks --write
+
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[test,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

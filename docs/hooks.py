@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `make docs` adds to MkDocs: formulae as MathML, tables.
+
+Browsers draw MathML by themselves, so that formulae need neither scripts nor fonts.
+"""
+
+import html
+import pathlib
+from xml.etree import ElementTree
+
+import latex2mathml.converter
+from markdown.blockprocessors import BlockProcessor
+from markdown.extensions import Extension
+from markdown.inlinepatterns import InlineProcessor
+
+from deepncm_tf import flags
+
+
+class Mathematics(Extension):
+    """`$x$` within a line, and `$$` around a paragraph of its own."""
+
+    def extendMarkdown(self, md):  # noqa: N802  Markdown's own name
+        # Before escapes (180), which would take the backslashes; after code (190).
+        md.inlinePatterns.register(Inline(r"\$([^$\n]+)\$", md), "mathematics", 185)
+        md.parser.blockprocessors.register(Display(md.parser), "display", 175)
+
+
+class Inline(InlineProcessor):
+    def handleMatch(self, match, data):  # noqa: N802
+        return self.md.htmlStash.store(to_mathml(match[1], "inline")), match.start(0), match.end(0)
+
+
+class Display(BlockProcessor):
+    def test(self, parent, block):
+        return block.startswith("$$") and block.endswith("$$")
+
+    def run(self, parent, blocks):
+        formula = blocks.pop(0).strip("$\n")
+        element = ElementTree.SubElement(parent, "div", {"class": "formula"})
+        element.text = self.parser.md.htmlStash.store(to_mathml(formula, "block"))
+
+
+def to_mathml(formula, display):
+    mathml = latex2mathml.converter.convert(formula, display=display)
+    # Bars that grow with what is between them need fonts that not everyone has.
+    return mathml.replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
+
+
+def on_config(config):
+    config.markdown_extensions.append(Mathematics())
+    return config
+
+
+def on_page_markdown(markdown, page, **_):
+    markdown = markdown.replace("<!-- methods -->", methods_table())
+    return markdown.replace("<!-- flags -->", flag_table())
+
+
+def methods_table():
+    """The README's table of all methods, so that its numbers are in one place."""
+    readme = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+    _, after = readme.split("final test accuracy, mean ± standard deviation:\n\n")
+    return after.split("\n\n")[0]
+
+
+def flag_table():
+    """The flags of a run, a table in Markdown."""
+    lines = ["| flag | default | meaning |", "|---|---|---|"]
+    for name, flag in sorted(flags.TABLE.items()):
+        meaning = html.escape(flag.help).replace("|", "\\|")
+        default = "" if flag.default is None else f"`{flag.default}`"
+        lines.append(f"| `--{name}` | {default} | {meaning} |")
+    return "\n".join(lines)
