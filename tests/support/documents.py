@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Markdown files as tests read them: their code, what it says, their links.
+
+    python tests/support/documents.py docs/guides/NAME.md ...
+
+executes pages and writes what their code prints into the blocks of `text` after it.
+"""
+
+import contextlib
+import io
+import pathlib
+import re
+import sys
+import textwrap
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+FENCED = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def blocks(text):
+    """The fenced blocks of a text: pairs of their language and what is in them."""
+    return [(language, textwrap.dedent(code)) for _, language, code in FENCED.findall(text)]
+
+
+def code_in(text, language="python"):
+    """The blocks in one language, a list of strings."""
+    return [code for of, code in blocks(text) if of == language]
+
+
+def execute(text, name):
+    """Executes the Python blocks of a text, one after the other.
+
+    Returns:
+        List of pairs: what a block prints that a block of `text` follows, and that text.
+    """
+    names, printed, said = {"__name__": "guide"}, "", []
+    for language, code in blocks(text):
+        if language == "python":
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                exec(compile(code, name, "exec"), names)
+            printed = output.getvalue()
+        elif language == "text":
+            said.append((printed, code))
+    return said
+
+
+def assert_alike(printed, said):
+    """Asserts that a text is another: its words and whole numbers to the letter, other
+    numbers up to what differs between machines.
+    """
+    printed, said = printed.split(), said.split()
+    shapes = [[NUMBER.sub("#", word) for word in words] for words in (printed, said)]
+    assert shapes[0] == shapes[1], f"{' '.join(printed)} is not {' '.join(said)}"
+    for one, other in zip(printed, said, strict=True):
+        for a, b in zip(NUMBER.findall(one), NUMBER.findall(other), strict=True):
+            near = abs(float(a) - float(b)) <= 0.02 + 0.03 * abs(float(b))
+            assert near if "." in b else a == b, f"{a} is not {b}: {' '.join(printed)}"
+
+
+def commands(text):
+    """The `python -m deepncm_tf.X …` of a text: pairs of X and its flags."""
+    text = text.replace("\\\n", " ")
+    return re.findall(r"python -m deepncm_tf\.(\w+)([^\n`#]*)", text)
+
+
+def links(text):
+    """Where a page's links and pictures lead, but for what its code says."""
+    text = FENCED.sub("", text)
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
+
+
+def anchors(text):
+    """The anchors of a page's headings, as MkDocs makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", text), flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", one).strip().lower() for one in headings]
+    return {re.sub(r"[-\s]+", "-", one) for one in plain}
+
+
+def write_outputs(path):
+    """Writes what a page's code prints into the page."""
+    text = path.read_text()
+    for printed, said in execute(text, path.name):
+        before, after = (f"```text\n{one.rstrip()}\n```" for one in (said, printed))
+        text = text.replace(before, after, 1)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    for page in sys.argv[1:]:
+        write_outputs(pathlib.Path(page).resolve())
