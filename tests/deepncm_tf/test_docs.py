@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Documentation is executed: examples, documented arguments, the README."""
 
-import copy
 import doctest
 import importlib
 import inspect
 import pathlib
 import re
-import shlex
 
+import documents
 import pytest
 
-from deepncm_tf import DeepNCM, backbones, classifiers, evaluation, flags
+from deepncm_tf import DeepNCM, backbones, classifiers, evaluation
 from deepncm_tf.backbones import efficientnet_lite, registry, torch_file
 from deepncm_tf.classifiers import metrics
 from deepncm_tf.data import (
@@ -127,7 +126,7 @@ def test_examples(module):
 def test_readme_example(tmp_path, monkeypatch):
     """The README's first Python, on fewer images for fewer epochs."""
     monkeypatch.chdir(tmp_path)
-    code, _ = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, _ = documents.code_in(README)
     assert len(code.splitlines()) <= 20
     code = code.replace("epochs=10", "epochs=1")
     code = re.sub(r'(\w+, \w+) = (data\["\w+"\])', r"\1 = (part[:64] for part in \2)", code)
@@ -136,7 +135,7 @@ def test_readme_example(tmp_path, monkeypatch):
 
 
 def test_readme_example_without_training(capsys):
-    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    _, code = documents.code_in(README)
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     assert "'unknown'" in capsys.readouterr().out
@@ -149,7 +148,7 @@ def test_readme_example_without_training(capsys):
 
 def test_readme_says_how_many_digits_are_unknown(capsys):
     """Of the test images, after the calibration of the example."""
-    _, code = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    _, code = documents.code_in(README)
     names = {}
     exec(compile(code.split("model = model.add")[0], "README.md", "exec"), names)
     found = names["model"].classify(names["test_images"], verbose=0)
@@ -166,22 +165,12 @@ def test_readme_says_how_many_digits_are_unknown(capsys):
 
 def test_readme_commands_parse():
     """Every command line of the README has flags that exist, with values that are right."""
-    text = README.replace("\\\n", " ")
-    commands = re.findall(r"python -m deepncm_tf\.(\w+)([^\n`#]*)", text)
+    commands = documents.commands(README)
     of_runs = {"cifar_main", "explain", "discover", "evaluate", "features", "gallery"}
     others = {"continual", "few_shot", "segmentation_main"}
     assert of_runs | others == {module for module, _ in commands}
     for module, command in commands:
-        if module in flags.PROGRAMS.values():
-            pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)
-            assert len(pairs) == command.count("--")
-            values = {name: flags.TABLE[name].kind(value or 1) for name, value in pairs}
-            if module == "segmentation_main":
-                values.setdefault("decoder", "deeplabv3")
-            flags.resolve(values)
-        else:
-            known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
-            assert known([module, *shlex.split(command)]) == [module]
+        documents.check_command(module, command)
 
 
 def test_readme_names_every_method_and_make_target():

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation is executed: its guides, commands, links, pictures, reference."""
 
-import copy
 import importlib
 import re
 import runpy
-import shlex
 
 import documents
 import pytest
 
 import deepncm_tf
-from deepncm_tf import classifiers, flags
+from deepncm_tf import classifiers
 
 SLOW = {"first_model", "unknown", "why"}  # those that take longer than some three seconds
 TEXTS = {path.relative_to(documents.DOCS).as_posix(): path for path in documents.PAGES}
@@ -54,13 +52,7 @@ def test_commands_parse():
     for path in documents.PAGES:
         for module, command in documents.commands(path.read_text()):
             modules.add(module)
-            if module == "cifar_main":
-                pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)
-                kinds = {name: flags.TABLE[name].kind for name, _ in pairs}
-                flags.resolve({name: kinds[name](value or 1) for name, value in pairs})
-            else:
-                known = importlib.import_module(f"deepncm_tf.{module}").FLAGS
-                assert copy.deepcopy(known)([module, *shlex.split(command)]) == [module]
+            documents.check_command(module, command)
     assert modules >= {"cifar_main", "evaluate", "explain", "gallery", "few_shot"}
 
 

@@ -7,11 +7,16 @@ executes pages and writes what their code prints into the blocks of `text` after
 """
 
 import contextlib
+import copy
+import importlib
 import io
 import pathlib
 import re
+import shlex
 import sys
 import textwrap
+
+from deepncm_tf import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,6 +70,20 @@ def commands(text):
     """The `python -m deepncm_tf.X …` of a text: pairs of X and its flags."""
     text = text.replace("\\\n", " ")
     return re.findall(r"python -m deepncm_tf\.(\w+)([^\n`#]*)", text)
+
+
+def check_command(module, command):
+    """Asserts that a command has flags that exist, with values that are right."""
+    if module in flags.PROGRAMS.values():
+        pairs = re.findall(r"--(\w+)(?:=(\S+))?", command)
+        assert len(pairs) == command.count("--")
+        values = {name: flags.TABLE[name].kind(value or 1) for name, value in pairs}
+        if module == "segmentation_main":
+            values.setdefault("decoder", "deeplabv3")
+        flags.resolve(values)
+    else:
+        known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
+        assert known([module, *shlex.split(command)]) == [module]
 
 
 def links(text):
