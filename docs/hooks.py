@@ -27,7 +27,8 @@ class Mathematics(Extension):
 
 class Inline(InlineProcessor):
     def handleMatch(self, match, data):  # noqa: N802
-        return self.md.htmlStash.store(to_mathml(match[1], "inline")), match.start(0), match.end(0)
+        mathml = self.md.htmlStash.store(to_mathml(match[1], "inline"))
+        return mathml, match.start(0), match.end(0)
 
 
 class Display(BlockProcessor):
