@@ -116,6 +116,13 @@ def test_every_argument_is_documented(thing):
     assert documented == parameters
 
 
+@pytest.mark.parametrize("thing", DOCUMENTED, ids=lambda thing: thing.__name__)
+def test_reference_describes_it(thing):
+    names = {name for name in documents.described() if name.endswith(f".{thing.__name__}")}
+    modules = map(importlib.import_module, {name.rpartition(".")[0] for name in names})
+    assert any(getattr(module, thing.__name__) is thing for module in modules)
+
+
 @pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda module: module.__name__)
 def test_examples(module):
     outcome = doctest.testmod(module)

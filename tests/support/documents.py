@@ -99,6 +99,12 @@ def anchors(text):
     return {re.sub(r"[-\s]+", "-", one) for one in plain}
 
 
+def described():
+    """What the reference describes, by full names, a list."""
+    pages = "\n".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    return re.findall(r"^::: (\S+)$", pages, flags=re.MULTILINE)
+
+
 def write_outputs(path):
     """Writes what a page's code prints into the page."""
     text = path.read_text()
