@@ -131,10 +131,16 @@ def draw_exemplars(path):
     path.write_bytes((folder / "exemplars.png").read_bytes())
 
 
+def draw_pixels(path):
+    """The contact sheet that the guide on pixels writes."""
+    _, folder = guide("pixels")
+    path.write_bytes((folder / "pixels.png").read_bytes())
+
+
 def main(folder=DOCS / "pictures"):
     folder = pathlib.Path(folder)
     folder.mkdir(exist_ok=True)
-    for draw in (draw_means, draw_scores, draw_exemplars):
+    for draw in (draw_means, draw_scores, draw_exemplars, draw_pixels):
         draw(folder.resolve() / f"{draw.__name__.removeprefix('draw_')}.png")
 
 

@@ -12,7 +12,12 @@ import pytest
 import deepncm_tf
 from deepncm_tf import classifiers
 
-SLOW = {"first_model", "unknown", "why"}  # those that take longer than some three seconds
+SLOW = {
+    "first_model",
+    "pixels",
+    "unknown",
+    "why",
+}  # those that take longer than some three seconds
 TEXTS = {path.relative_to(documents.DOCS).as_posix(): path for path in documents.PAGES}
 WITH_CODE = [
     pytest.param(name, marks=pytest.mark.slow if path.stem in SLOW else [])
@@ -43,7 +48,7 @@ def test_what_differs_is_told(printed, said):
 
 def test_every_guide_has_code():
     guides = {name for name in TEXTS if name.startswith("guides/")}
-    assert len(guides) >= 12
+    assert len(guides) >= 13
     assert guides | {"index.md"} == {param.values[0] for param in WITH_CODE}
 
 
