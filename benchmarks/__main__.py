@@ -19,6 +19,7 @@ CASES = {
     "knn": "neighbours",
     "adapt": "adapt",
     "input": "input",
+    "pictures": "pictures",
     "epoch": "epoch",
     "start": "start",
 }
