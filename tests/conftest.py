@@ -6,6 +6,7 @@ import os
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["DEEPNCM_TF_CACHE"] = ""  # none in the home of who runs the tests
 
 import pytest
 
