@@ -22,9 +22,8 @@ if __name__ == "__main__":
 from absl import app
 from absl import flags as absl_flags
 
-from deepncm_tf import flags, runs
-from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
-from deepncm_tf.utils import environment
+from deepncm_tf import flags
+from deepncm_tf.runs.command_line import CommandLine
 
 flags.define()
 absl_flags.adopt_module_key_flags(flags)
@@ -34,20 +33,7 @@ parse = command_line.parse
 
 
 def main(argv):
-    command_line.refuse_arguments(argv)
-    with command_line.errors(expected=()):
-        config = flags.resolve(flags.given(absl_flags.FLAGS))
-        folder = runs.RunFolder(config)
-        folder.check()
-        begun_with = folder.begun_with()
-
-    quiet_tensorflow()
-    if begun_with is not None:
-        environment.use(begun_with)
-    from deepncm_tf.runs import training
-
-    with command_line.errors(expected=()):
-        training.run(config)
+    command_line.train(argv, lambda: flags.resolve(flags.given(absl_flags.FLAGS)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training recipe of the official CIFAR ResNet.
+"""The training recipes of the official ResNets, for CIFAR and for ImageNet.
 
 Deviation: Keras's SGD scales each gradient by the learning rate as it enters the
 velocity, the official `MomentumOptimizer` as it leaves; the two agree while the rate is
@@ -19,7 +19,14 @@ BATCH_NORM_EPSILON = 1e-5
 
 # The rate drops after 100, 150 and 200 of 250 epochs, whatever the length of the run.
 DROP_EPOCHS = (100, 150, 200)
-RATES = (1.0, 0.1, 0.01, 0.001)
+RATES = (1.0, 0.1, 0.01, 0.001, 0.0001)
+
+# For ImageNet; the weight decay there leaves batch normalization out, gradients are not
+# clipped, and the rate is that of 256 images in a batch, for others in proportion.
+IMAGENET_TRAIN_EPOCHS = 100
+IMAGENET_DROP_EPOCHS = (30, 60, 80, 90)
+IMAGENET_WEIGHT_DECAY = 1e-4
+IMAGENET_BATCH_SIZE = 256
 
 
 def learning_rate_schedule(
@@ -33,7 +40,7 @@ def learning_rate_schedule(
     Args:
         initial_learning_rate: Float, the rate of the first part of the run.
         total_steps: Int, optimizer steps in the whole run.
-        drop_epochs: Three ints, epochs of the recipe after which the rate drops; as
+        drop_epochs: Up to four ints, epochs of the recipe after which the rate drops; as
             fractions of `train_epochs` they hold for a run of any length.
         train_epochs: Int, epochs of the recipe.
 
@@ -51,7 +58,7 @@ def learning_rate_schedule(
         )
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         boundaries=[total_steps * epoch // train_epochs for epoch in drop_epochs],
-        values=[initial_learning_rate * rate for rate in RATES],
+        values=[initial_learning_rate * rate for rate in RATES[: len(drop_epochs) + 1]],
     )
 
 

@@ -70,6 +70,12 @@ class NearestSubCentroid(Classifier):
         if self.logit_norm == "layer":
             self.logit_scale, self.logit_offset = add_norm(self, "logit", self.num_classes)
 
+    @property
+    def feature_variables(self):
+        if self.feature_norm != "layer":
+            return []
+        return [self.feature_scale, self.feature_offset]
+
     def call(self, features, training=False):
         scores = self.similarities(features)
         if self.logit_norm == "layer":

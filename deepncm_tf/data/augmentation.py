@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The augmentations: of each, what is drawn for an epoch, and what becomes of images."""
 
+import dataclasses
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from deepncm_tf.data import colour_augmentation
@@ -57,8 +60,47 @@ def padding(image_size):
     return max(image_size // PADDING, 1)
 
 
-# What draws tensors with a row for each position of an epoch; what takes images and rows.
+def draw_keys(num_samples, seed, epoch, flip, image_size=None):
+    """What crops of whole pictures are a function of, and whether images are mirrored.
+
+    Args:
+        num_samples, seed, epoch, flip: As for `draw_crops`.
+        image_size: Of no use here: crops are parts of the pictures as they are.
+
+    Returns:
+        `(keys, flips)`: int32 `(n,)` and bool `(n,)`.
+    """
+    seeds = tf.random.split([seed, tf.cast(epoch, tf.int32)], num=3)
+    keys = tf.random.stateless_uniform(
+        (num_samples,), seeds[1], maxval=2**31 - 1, dtype=tf.int32
+    )
+    flips = tf.random.stateless_uniform((num_samples,), seeds[2]) < 0.5
+    return keys, flips if flip else tf.zeros_like(flips)
+
+
+def mirror(images, flips):
+    """Mirrors images `(batch, height, width, channels)` where flips `(batch,)` say so."""
+    return tf.where(flips[:, None, None, None], images[:, :, ::-1], images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """An augmentation.
+
+    Args:
+        draw: Function that draws tensors with a row for each position of an epoch.
+        augment: Function of images and such rows.
+        crops_files: Bool, whether the first of the tensors holds keys of crops that are
+            taken of a picture before it gets its size, see `ImageSource.crops`.
+    """
+
+    draw: Callable
+    augment: Callable
+    crops_files: bool = False
+
+
 AUGMENTATIONS = {
-    "standard": (draw_crops, crop_and_mirror),
-    "snca": (colour_augmentation.draw, colour_augmentation.augment),
+    "standard": Augmentation(draw_crops, crop_and_mirror),
+    "snca": Augmentation(colour_augmentation.draw, colour_augmentation.augment),
+    "imagenet": Augmentation(draw_keys, mirror, crops_files=True),
 }

@@ -59,6 +59,7 @@ DATASETS = {
 # Of a folder or another dataset of TFDS: as many classes as it has. It may be small, as the
 # digits are.
 OTHERS = Recipe({"fine": None}, batch_size=32, train_epochs=50, bn_momentum=0.99)
+IMAGENET = f"{TFDS}{tfds_images.IMAGENET}"
 
 
 def is_known(name):
@@ -69,6 +70,8 @@ def is_known(name):
 
 def recipe(name):
     """The `Recipe` of a dataset; a folder or TFDS's is not looked for."""
+    if name == IMAGENET:
+        return Recipe({"fine": 1000}, batch_size=256, train_epochs=100)
     return DATASETS.get(name, OTHERS)
 
 
@@ -90,6 +93,7 @@ def load(
     image_size=None,
     on_bad_image="fail",
     classes=None,
+    middle=1.0,
 ):
     """Loads a dataset: arrays into memory, of a folder the names of its pictures.
 
@@ -106,6 +110,8 @@ def load(
             read.
         classes: List of ints, rising, the classes whose images are wanted: the first is
             then class 0, and so on. None for all.
+        middle: Float in (0, 1], share of the side of the middle square that is taken of
+            an image.
 
     Returns:
         Dictionary of splits, `"train"`, `"test"` and, where a fraction is held out,
@@ -135,14 +141,15 @@ def load(
         )
     image_size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
-        splits = folders.load(name.removeprefix(FOLDER), image_size, on_bad_image)
+        root = name.removeprefix(FOLDER)
+        splits = folders.load(root, image_size, on_bad_image, middle=middle)
     elif name.startswith(TFDS):
-        splits = tfds_images.load(name.removeprefix(TFDS), image_size, data_dir)
+        splits = tfds_images.load(name.removeprefix(TFDS), image_size, data_dir, middle)
     else:
         splits = _load_arrays(name, label, data_dir)
-        if image_size != IMAGE_SHAPE[0]:
+        if image_size != IMAGE_SHAPE[0] or middle < 1:
             splits = {
-                split: (ResizedImages(images, image_size), labels)
+                split: (ResizedImages(images, image_size, middle), labels)
                 for split, (images, labels) in splits.items()
             }
     if classes is not None:
@@ -153,6 +160,26 @@ def load(
             *splits["train"], validation_fraction, number
         )
     return splits
+
+
+def load_test(
+    name, label="fine", data_dir=None, image_size=None, on_bad_image="fail", middle=1.0
+):
+    """The test images of a dataset, which need not have others.
+
+    Args:
+        name, label, data_dir, image_size, on_bad_image, middle: As for `load`; of a folder
+            without `test` all pictures.
+
+    Returns:
+        Pair `(images, labels)` as in `load`.
+    """
+    size = image_size or IMAGE_SHAPE[0]
+    if name.startswith(FOLDER):
+        return folders.load_test(name.removeprefix(FOLDER), size, on_bad_image, middle)
+    if name.startswith(TFDS):
+        return tfds_images.load_test(name.removeprefix(TFDS), size, data_dir, middle)
+    return load(name, label, 0.0, data_dir, image_size, on_bad_image, None, middle)["test"]
 
 
 def _load_arrays(name, label, data_dir):

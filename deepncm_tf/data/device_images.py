@@ -20,7 +20,7 @@ class DeviceImages:
 
     def __init__(self, images, augmentation="standard", scaling="standardized"):
         self.images = tf.Variable(images, trainable=False)
-        _, self.augment = AUGMENTATIONS[augmentation]
+        self.augment = AUGMENTATIONS[augmentation].augment
         self.scale = SCALINGS[scaling]
 
     def __call__(self, x):

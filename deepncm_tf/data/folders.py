@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from deepncm_tf.data import image_files, image_sources
+from deepncm_tf.data import image_files, image_sources, scan_cache
 from deepncm_tf.utils.arguments import check_choice
 from deepncm_tf.utils.errors import UserError
 
@@ -56,7 +56,7 @@ def class_names(root):
     return list(_class_folders(_splits(_as_folder(root))["train"]))
 
 
-def load(root, image_size, on_bad_image="fail", seed=0):
+def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0):
     """The pictures of a folder, each read once to see whether it can be.
 
     Args:
@@ -65,6 +65,7 @@ def load(root, image_size, on_bad_image="fail", seed=0):
         on_bad_image: `"fail"`, or `"skip"` to leave out pictures that cannot be read.
         seed: Int >= 0, of the split of a folder without `train` and `test`; a fifth of
             each class is for testing.
+        middle: Float in (0, 1], share of the middle square's side that is taken.
 
     Returns:
         Dictionary of the splits, `"train"` and `"test"`, each a pair `(images, labels)`:
@@ -75,18 +76,56 @@ def load(root, image_size, on_bad_image="fail", seed=0):
         ValueError: If `on_bad_image` is neither.
         FolderError: What stands in the way, as for `scan`, `split` and `without`.
     """
-    check_choice("on_bad_image", on_bad_image, ("fail", "skip"))
-    names = class_names(root)
-    listings = {
-        name: without(
-            listing, image_sources.find_bad(listing.paths, image_size), on_bad_image, names
-        )
-        for name, listing in scan(root).items()
-    }
+    listings = read_listings(root, image_size, on_bad_image)
     if "test" not in listings:
         listings["train"], listings["test"] = split(listings["train"], TEST_FRACTION, seed)
     return {
-        name: (image_sources.ImageFiles(listing.paths, image_size), listing.labels)
+        name: (image_sources.ImageFiles(listing.paths, image_size, middle), listing.labels)
+        for name, listing in listings.items()
+    }
+
+
+def load_test(root, image_size, on_bad_image="fail", middle=1.0):
+    """The pictures in `test` of a folder, or all where it has none.
+
+    Args:
+        root, image_size, on_bad_image, middle: As for `load`.
+
+    Returns:
+        Pair `(images, labels)` as in `load`.
+    """
+    listings = read_listings(root, image_size, on_bad_image)
+    listing = listings.get("test", listings["train"])
+    return image_sources.ImageFiles(listing.paths, image_size, middle), listing.labels
+
+
+def read_listings(root, image_size, on_bad_image="fail"):
+    """Lists the pictures of a folder that can be read, after reading each once: not those
+    that were read in an earlier process and have not changed, see `scan_cache`.
+
+    Args:
+        root, image_size, on_bad_image: As for `load`.
+
+    Returns:
+        As `scan`: a folder without `test` is not split.
+
+    Raises:
+        ValueError, FolderError: As `load`, but for those of `split`.
+    """
+    check_choice("on_bad_image", on_bad_image, ("fail", "skip"))
+    names, listings = class_names(root), scan(root)
+    paths = [path for listing in listings.values() for path in listing.paths]
+    unread = scan_cache.unread(root, paths)
+    reasons = image_sources.find_bad(unread, image_size)
+    if unread:
+        scan_cache.keep(root, [path for path in paths if path not in reasons])
+    return {
+        name: without(
+            listing,
+            {path: reasons[path] for path in listing.paths if path in reasons},
+            on_bad_image,
+            names,
+        )
         for name, listing in listings.items()
     }
 
@@ -199,9 +238,7 @@ def without(listing, reasons, on_bad_image, names):
 def _as_folder(root):
     root = pathlib.Path(root)
     if not root.is_dir():
-        raise FolderError(
-            f"The images must be in a folder: --dataset=folder:PATH. Received: {root}"
-        )
+        raise FolderError(f"The images must be in a folder, folder:PATH. Received: {root}")
     return root
 
 

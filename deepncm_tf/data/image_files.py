@@ -16,11 +16,12 @@ if features.check("webp"):
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 
-def find(paths):
+def find(paths, flag="--images"):
     """The image files among paths and in folders among them.
 
     Args:
         paths: Paths of files and folders.
+        flag: String, what they were given as, for the error message.
 
     Returns:
         List of paths; those in a folder by their names.
@@ -35,8 +36,8 @@ def find(paths):
         images = [file for file in images if file.is_file()]
         if not images:
             raise ValueError(
-                f"--images must be image files ({', '.join(SUFFIXES)}) or folders of them. "
-                f"Received: --images={path}"
+                f"{flag} must be image files ({', '.join(SUFFIXES)}) or folders of them. "
+                f"Received: {flag}={path}"
             )
         files.extend(images)
     return files
@@ -50,8 +51,8 @@ def read(path, size, middle=False):
     Args:
         path: The file's path.
         size: `(height, width)` to resize to, bilinearly with antialiasing.
-        middle: Bool, whether to cut what is too long of it in either direction, in place
-            of changing its proportions.
+        middle: Whether to cut what is too long of it in either direction, in place of
+            changing its proportions: False, True, or the share of the side that is taken.
 
     Returns:
         `(height, width, 3)` uint8 array, RGB.
@@ -65,14 +66,15 @@ def read(path, size, middle=False):
         return decode(path, size, middle)
 
 
-def decode(path, size, middle=False, data=None):
+def decode(path, size, middle=False, data=None, draw_box=None):
     """As `read`, for threads: they share Python's filters of warnings, which stay.
 
     Args:
         path, size, middle: As for `read`.
         data: The file's bytes, where `path` is but what to call it; or None.
+        draw_box: Function from width and height to a part of the picture, `(left, top,
+            right, bottom)`, that is taken in place of the middle; or None.
     """
-    resize = ImageOps.fit if middle else Image.Image.resize
     try:
         if data is None and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("no regular file")  # a pipe would be waited for
@@ -81,13 +83,33 @@ def decode(path, size, middle=False, data=None):
             _check_pixels(image)
             image.load()
             image = _on_white(ImageOps.exif_transpose(image))
-        return np.asarray(resize(image, size[::-1], Image.Resampling.BILINEAR))
+        return resize(image, size, middle, draw_box)
     except Exception as error:  # Pillow raises what its many decoders raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ValueError(
             f"Image files must be whole {', '.join(FORMATS)} files ({reason}). "
             f"Received: {path}"
         ) from error
+
+
+def resize(image, size, middle=False, draw_box=None):
+    """A part of a picture in another size.
+
+    Args:
+        image: `PIL.Image.Image`.
+        size, middle, draw_box: As for `decode`.
+
+    Returns:
+        `(height, width, channels)` uint8 array.
+    """
+    size, bilinear = size[::-1], Image.Resampling.BILINEAR
+    if draw_box is not None:
+        box = draw_box(image.width, image.height)
+        return np.asarray(image.resize(size, bilinear, box=box))
+    if middle:
+        bleed = (1 - middle) / 2  # of each side
+        return np.asarray(ImageOps.fit(image, size, bilinear, bleed=bleed))
+    return np.asarray(image.resize(size, bilinear))
 
 
 def _check_pixels(image):

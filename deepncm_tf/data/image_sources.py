@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from deepncm_tf.data import image_files
+from deepncm_tf.data import distorted_crops, image_files
 
 BLOCK = 1024  # images that are checked together
 
@@ -30,6 +30,7 @@ class ImageSource:
     Args:
         count: Int, number of images.
         image_size: Int, height and width.
+        middle: Float in (0, 1], share of the side of the middle square that is taken.
 
     Attributes:
         failure: The last error of an image that could not be made, or None.
@@ -37,8 +38,9 @@ class ImageSource:
 
     dtype = np.dtype("uint8")
 
-    def __init__(self, count, image_size):
+    def __init__(self, count, image_size, middle=1.0):
         self.shape = (count, image_size, image_size, 3)
+        self.middle = middle
         self.failure = None
 
     def __len__(self):
@@ -48,25 +50,52 @@ class ImageSource:
         rows = np.arange(len(self))[rows]  # as NumPy indexes, errors included
         if rows.ndim == 0:
             return self._one(int(rows))
-        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        return self._many(rows, [None] * rows.size)
+
+    def crops(self, rows, keys):
+        """Random parts of images.
+
+        Args:
+            rows: `(n,)` integers.
+            keys: `(n,)` integers >= 0, of which the parts are a function, see
+                `distorted_crops.draw_box`.
+
+        Returns:
+            `(n, height, width, 3)` uint8 array.
+        """
+        return self._many(np.asarray(rows), np.asarray(keys).tolist())
+
+    def _many(self, rows, keys):
+        images = np.empty((rows.size, *self.shape[1:]), self.dtype)
         # Into its place: a list of all of them and the array would be twice the memory.
-        jobs = _threads().map(functools.partial(self._put, images), range(len(rows)), rows)
-        for _ in jobs:
+        put = functools.partial(self._put, images)
+        for _ in _threads().map(put, range(rows.size), rows.ravel(), keys):
             pass
-        return images
+        return images.reshape(*rows.shape, *self.shape[1:])
 
-    def _put(self, images, place, row):
-        images[place] = self._one(int(row))
+    def _put(self, images, place, row, key):
+        images[place] = self._one(int(row), key)
 
-    def _one(self, row):
+    def _one(self, row, key=None):
         try:
-            return self.read(row)
+            if key is None:
+                return self.read(row)
+            draw_box = functools.partial(distorted_crops.draw_box, key=key)
+            return self.read(row, draw_box)
         except ValueError as error:
             self.failure = error
             raise
 
-    def read(self, row):
-        """The image of a row; raises a ValueError where there is none to be had."""
+    def read(self, row, draw_box=None):
+        """The image of a row, or a part of it.
+
+        Args:
+            row: Int.
+            draw_box: As for `image_files.decode`.
+
+        Raises:
+            ValueError: If there is none to be had.
+        """
         raise NotImplementedError
 
     def take(self, rows):
@@ -79,18 +108,21 @@ class ImageFiles(ImageSource):
 
     Args:
         paths: List of paths.
-        image_size: Int, height and width.
+        image_size, middle: As for `ImageSource`.
     """
 
-    def __init__(self, paths, image_size):
-        super().__init__(len(paths), image_size)
+    def __init__(self, paths, image_size, middle=1.0):
+        super().__init__(len(paths), image_size, middle)
         self.paths = paths
 
-    def read(self, row):
-        return image_files.decode(self.paths[row], self.shape[1:3], middle=True)
+    def read(self, row, draw_box=None):
+        return image_files.decode(
+            self.paths[row], self.shape[1:3], self.middle, draw_box=draw_box
+        )
 
     def take(self, rows):
-        return ImageFiles([self.paths[row] for row in rows], self.shape[1])
+        paths = [self.paths[row] for row in rows]
+        return ImageFiles(paths, self.shape[1], self.middle)
 
 
 class ResizedImages(ImageSource):
@@ -98,19 +130,20 @@ class ResizedImages(ImageSource):
 
     Args:
         images: uint8 `(n, height, width, 3)`.
-        image_size: Int, height and width.
+        image_size, middle: As for `ImageSource`.
     """
 
-    def __init__(self, images, image_size):
-        super().__init__(len(images), image_size)
+    def __init__(self, images, image_size, middle=1.0):
+        super().__init__(len(images), image_size, middle)
         self.images = images
 
-    def read(self, row):
+    def read(self, row, draw_box=None):
         image = Image.fromarray(self.images[row])
-        return np.asarray(image.resize(self.shape[1:3], Image.Resampling.BILINEAR))
+        middle = self.middle if self.middle < 1 else False
+        return image_files.resize(image, self.shape[1:3], middle, draw_box)
 
     def take(self, rows):
-        return ResizedImages(self.images[rows], self.shape[1])
+        return ResizedImages(self.images[rows], self.shape[1], self.middle)
 
 
 def find_bad(paths, image_size):

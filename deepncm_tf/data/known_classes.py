@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 
+from deepncm_tf.data.image_sources import ImageSource
+
 WANTED = "numbers of classes and ranges of them, such as 0-6 or 0,2,5-7"
 
 
@@ -66,5 +68,6 @@ def keep(splits, numbers):
     for name, (images, labels) in splits.items():
         rows = np.flatnonzero(np.isin(labels, numbers))
         labels = np.searchsorted(numbers, labels[rows]).astype("int32")
-        kept[name] = (images[rows], labels)
+        take = images.take if isinstance(images, ImageSource) else images.__getitem__
+        kept[name] = (take(rows), labels)
     return kept

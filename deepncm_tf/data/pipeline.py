@@ -10,7 +10,7 @@ replicas, each of which gets its slice of the same global batch.
 import tensorflow as tf
 
 from deepncm_tf.data.augmentation import AUGMENTATIONS
-from deepncm_tf.data.image_sources import ImageSource
+from deepncm_tf.data.image_sources import ImageSource, ResizedImages
 from deepncm_tf.distribution import replicas
 
 
@@ -87,8 +87,8 @@ def training_dataset(
         initial_epoch: Int, the epoch to begin with, counted from 0.
         initial_batch: Int, the batch of that epoch to begin with, counted from 0.
         flip: Bool, whether images may be mirrored.
-        augmentation: `"standard"`, crops of padded images; or `"snca"`, see
-            `colour_augmentation.augment`.
+        augmentation: `"standard"`, crops of padded images; `"snca"`, see
+            `colour_augmentation.augment`; or `"imagenet"`, see `distorted_crops.draw_box`.
         scaling: `"standardized"`, see `standardize`; or `"pixels"` for values 0..255.
         on_device: Bool, whether `DeviceImages` makes the images: a batch then has under
             `"image"` what was drawn for it.
@@ -97,19 +97,22 @@ def training_dataset(
         Dataset of `({"image", "index"}, label)`; `index` is the sample's row in `images`.
         Give `steps_per_epoch` to `fit`. Under a strategy, call it within its scope.
     """
-    gather = None if on_device else gatherer(images)
-    labels = tf.constant(labels)
+    labels, chosen = tf.constant(labels), AUGMENTATIONS[augmentation]
     num_samples = labels.shape[0]
-    draw, augment = AUGMENTATIONS[augmentation]
+    if chosen.crops_files and not isinstance(images, ImageSource):
+        images = ResizedImages(images, images.shape[1])
+    gather = None if on_device else gatherer(images)
+    num_keys = int(chosen.crops_files)
     scale = SCALINGS[scaling]
 
     def batches(epoch):
-        draws = draw(num_samples, seed, epoch, flip, images.shape[1])
+        draws = chosen.draw(num_samples, seed, epoch, flip, images.shape[1])
 
         def batch(rows, index):
             image = tuple(tf.gather(drawn, rows) for drawn in draws)
             if not on_device:
-                image = scale(augment(gather(index), *image))
+                pixels = gather(index, *image[:num_keys])
+                image = scale(chosen.augment(pixels, *image[num_keys:]))
             return {"image": image, "index": index}, tf.gather(labels, index)
 
         return batch
@@ -149,23 +152,26 @@ def epochs_dataset(
     return _distribute(build)
 
 
-def evaluation_dataset(images, labels, batch_size, scaling="standardized"):
+def evaluation_dataset(images, labels, batch_size, scaling="standardized", with_rows=False):
     """Scaled batches in order, once.
 
     Args:
         images, labels, batch_size, scaling: As in `training_dataset`.
+        with_rows: Bool, whether these are training images.
 
     Returns:
         Dataset of `({"image", "index"}, label)`; the index is -1, as none of the images has
-        a row in a bank of training images. Give `steps` to `evaluate` where there
-        are replicas: Keras would count the slices of a batch as batches.
+        a row in a bank of training images, or with `with_rows` that row. Give `steps` to
+        `evaluate` where there are replicas: Keras would count the slices of a batch as
+        batches.
     """
     gather, labels = gatherer(images), tf.constant(labels)
     scale = SCALINGS[scaling]
 
     def batch(rows):
         image = scale(gather(rows))
-        return {"image": image, "index": -tf.ones_like(rows)}, tf.gather(labels, rows)
+        index = rows if with_rows else -tf.ones_like(rows)
+        return {"image": image, "index": index}, tf.gather(labels, rows)
 
     return ordered_dataset(batch, labels.shape[0], batch_size)
 
@@ -187,7 +193,7 @@ def ordered_dataset(batch, num_samples, batch_size):
 
 
 def gatherer(images):
-    """Function from int32 rows to their images or masks, in a graph.
+    """Function from int32 rows, and keys of crops, to their images or masks, in a graph.
 
     Args:
         images: uint8 array or `ImageSource`.
@@ -196,8 +202,9 @@ def gatherer(images):
         images = tf.constant(images)
         return lambda rows: tf.gather(images, rows)
 
-    def gather(rows):
-        found = tf.numpy_function(images.__getitem__, [rows], tf.uint8, stateful=False)
+    def gather(*rows_and_keys):
+        get = images.crops if len(rows_and_keys) > 1 else images.__getitem__
+        found = tf.numpy_function(get, rows_and_keys, tf.uint8, stateful=False)
         return tf.ensure_shape(found, (None, *images.shape[1:]))
 
     return gather

@@ -7,6 +7,7 @@ that order and memory are as with other datasets.
 
 import dataclasses
 import os
+import pathlib
 import struct
 
 import numpy as np
@@ -16,7 +17,9 @@ from deepncm_tf.data.image_sources import ImageSource
 from deepncm_tf.utils.errors import DatasetNotFoundError, one_line
 
 HEADER, FOOTER = 12, 4  # bytes: a record's length and the checksum of that; its checksum
-TEST_SPLITS = ("test", "validation")  # the first that there is
+TEST_SPLITS = ("test", "validation")  # the first that is labelled
+IMAGENET = "imagenet2012"  # whose archives TFDS does not download
+ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +36,22 @@ class RecordImages(ImageSource):
 
     Args:
         records: List of `Record`s.
-        image_size: Int, height and width of the middle square that is taken of each.
+        image_size, middle: As for `ImageSource`.
     """
 
-    def __init__(self, records, image_size):
-        super().__init__(len(records), image_size)
+    def __init__(self, records, image_size, middle=1.0):
+        super().__init__(len(records), image_size, middle)
         self.records = records
 
-    def read(self, row):
+    def read(self, row, draw_box=None):
         record = self.records[row]
         name = f"example at {record.offset} of {record.path}"
         data = read_example(record)["image"].bytes_list.value[0]
-        return image_files.decode(name, self.shape[1:3], middle=True, data=data)
+        return image_files.decode(name, self.shape[1:3], self.middle, data, draw_box)
 
     def take(self, rows):
-        return RecordImages([self.records[row] for row in rows], self.shape[1])
+        records = [self.records[row] for row in rows]
+        return RecordImages(records, self.shape[1], self.middle)
 
 
 def class_names(name):
@@ -59,13 +63,14 @@ def class_names(name):
     return list(_builder(name).info.features["label"].names)
 
 
-def load(name, image_size, data_dir=None):
+def load(name, image_size, data_dir=None, middle=1.0):
     """A dataset that TFDS has prepared.
 
     Args:
         name: String, its name in TFDS, with its config where there are several.
         image_size: Int, height and width of the images.
         data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+        middle: Float in (0, 1], as for `ImageSource`.
 
     Returns:
         Dictionary from `"train"` and `"test"`, for which its split `validation` stands
@@ -76,13 +81,7 @@ def load(name, image_size, data_dir=None):
             splits.
         ValueError: If its files are damaged.
     """
-    builder = _builder(name, data_dir)
-    if not builder.is_prepared():
-        raise DatasetNotFoundError(
-            f"{name} is not in {builder.data_dir}. On a machine with a network run "
-            '`python -c "import tensorflow_datasets as tfds; '
-            f"tfds.load('{name}')\"`, or give another --data_dir=DIR"
-        )
+    builder = _prepared(name, data_dir)
     splits = builder.info.splits
     tests = [split for split in TEST_SPLITS if split in splits]
     if "train" not in splits or not tests:
@@ -91,9 +90,50 @@ def load(name, image_size, data_dir=None):
             f"Received: {', '.join(splits)}"
         )
     return {
-        split: _load_split(splits[source], image_size)
+        split: _load_split(splits[source], image_size, middle)
         for split, source in (("train", "train"), ("test", tests[0]))
     }
+
+
+def load_test(name, image_size, data_dir=None, middle=1.0):
+    """The test images of a dataset that TFDS has prepared, which need not have others.
+
+    Args:
+        name, image_size, data_dir, middle: As for `load`.
+
+    Returns:
+        Pair `(images, labels)` as in `load`.
+
+    Raises:
+        DatasetNotFoundError, ValueError: As `load`.
+    """
+    splits = _prepared(name, data_dir).info.splits
+    tests = [split for split in TEST_SPLITS if split in splits]
+    if not tests:
+        raise DatasetNotFoundError(
+            f"--test_dataset=tfds:{name} must have the split test, or validation. "
+            f"Received: {', '.join(splits)}"
+        )
+    return _load_split(splits[tests[0]], image_size, middle)
+
+
+def _prepared(name, data_dir):
+    """The builder of a dataset that is on the disk."""
+    builder = _builder(name, data_dir)
+    if not builder.is_prepared() and name.split(":")[0] == IMAGENET:
+        raise DatasetNotFoundError(
+            f"{name} is not in {builder.data_dir}. Put {' and '.join(ARCHIVES)}, from "
+            f"image-net.org, into {_manual_folder(builder)}, and run "
+            f'`python -c "import tensorflow_datasets as tfds; '
+            f'tfds.builder({name!r}{_where(data_dir)}).download_and_prepare()"`'
+        )
+    if not builder.is_prepared():
+        raise DatasetNotFoundError(
+            f"{name} is not in {builder.data_dir}. On a machine with a network run "
+            '`python -c "import tensorflow_datasets as tfds; '
+            f"tfds.load('{name}')\"`, or give another --data_dir=DIR"
+        )
+    return builder
 
 
 def find_records(path):
@@ -139,7 +179,7 @@ def read_example(record):
         ) from error
 
 
-def _load_split(split, image_size):
+def _load_split(split, image_size, middle):
     records = [record for path in split.filepaths for record in find_records(path)]
     if len(records) != split.num_examples:
         raise ValueError(
@@ -147,7 +187,17 @@ def _load_split(split, image_size):
             f"{len(records)} in {os.path.dirname(split.filepaths[0])}"
         )
     labels = [read_example(record)["label"].int64_list.value[0] for record in records]
-    return RecordImages(records, image_size), np.array(labels, "int32")
+    return RecordImages(records, image_size, middle), np.array(labels, "int32")
+
+
+def _manual_folder(builder):
+    """Where TFDS looks for archives that users put there."""
+    root = pathlib.Path(builder.data_dir).parents[1]
+    return root / "downloads" / "manual"
+
+
+def _where(data_dir):
+    return "" if data_dir is None else f", data_dir={os.fspath(data_dir)!r}"
 
 
 def _builder(name, data_dir=None):

@@ -10,7 +10,7 @@ from absl import flags
 
 from deepncm_tf import backbones
 from deepncm_tf.data import datasets, known_classes
-from deepncm_tf.flags import combinations, segmentation
+from deepncm_tf.flags import combinations, network, segmentation
 from deepncm_tf.flags.flag import FlagError
 from deepncm_tf.flags.identity import ALWAYS_NAMED, identity, run_name
 from deepncm_tf.flags.table import (
@@ -54,16 +54,21 @@ __all__ = [
 ]
 
 
-def define(task=CLASSIFICATION, flag_values=flags.FLAGS):
+def define(task=CLASSIFICATION, flag_values=flags.FLAGS, only=None, defaults=None):
     """Defines the flags of a task with absl.
 
     Args:
         task: String.
         flag_values: `absl.flags.FlagValues` to define them in.
+        only: Names of the flags to define; None for all.
+        defaults: Dictionary of defaults, by name, in place of those of the table.
     """
     options = {"flag_values": flag_values, "module_name": __name__}
     for flag in of_task(task):
+        if only is not None and flag.name not in only:
+            continue
         default = flag.from_task.get(task, flag.default)
+        default = (defaults or {}).get(flag.name, default)
         if task == SEGMENTATION and flag.name in SET_DEFAULTS:
             default = None
         if flag.choices:
@@ -85,7 +90,7 @@ def given(flag_values, task=CLASSIFICATION):
     return {
         flag.name: flag_values[flag.name].value
         for flag in of_task(task)
-        if flag_values[flag.name].present
+        if flag.name in flag_values and flag_values[flag.name].present
     }
 
 
@@ -131,49 +136,11 @@ def resolve(values):
         segmentation.check(config)
     else:
         config["embedding_dim"] = config["embedding_dim"] or None
-    _check_backbone(config, values)
+    network.check(config, values)
     combinations.check(config)
     if config["model_dir"] is None:
         config["model_dir"] = os.path.join("runs", run_name(config))
     return config
-
-
-def _check_backbone(config, values):
-    """Leaves out the flags of the ResNet where there is another backbone."""
-    name = config["backbone"]
-    if name is None:
-        for flag in ("weights", "freeze"):
-            if config[flag]:
-                raise FlagError(
-                    f"--{flag} needs --backbone, such as --backbone=efficientnet_lite0. "
-                    f"Received: --{flag}={config[flag]} without one"
-                )
-        return
-    if "resnet_size" in values:
-        raise FlagError(
-            "--resnet_size is the depth of the ResNet without --backbone; leave either "
-            f"out. Received: --resnet_size={values['resnet_size']} with --backbone={name}"
-        )
-    config.pop("resnet_size", None)
-    backbone = backbones.find(name)
-    if (
-        config["resnet_version"] != TABLE["resnet_version"].default
-        and not backbone.is_resnet
-    ):
-        raise FlagError(
-            "--resnet_version needs --backbone=resnet50 or another ResNet. Received: "
-            f"--resnet_version={config['resnet_version']} with --backbone={name}"
-        )
-    if config["weights"] == backbones.PRETRAINED and not backbone.has_pretrained:
-        raise FlagError(
-            "--weights=pretrained needs --backbone=efficientnet_lite0, keras:NAME or "
-            f"hub:PRESET; there are none of others. Received: --backbone={name}"
-        )
-    if config["freeze"] and config["weights"] is None:
-        raise FlagError(
-            "--freeze needs --weights, without which features stay random. Received: "
-            f"--freeze with --backbone={name}"
-        )
 
 
 def image_size(config):

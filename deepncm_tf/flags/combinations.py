@@ -49,6 +49,11 @@ def _check_classification(config):
             "--on_bad_image=skip needs --dataset=folder:PATH. Received: "
             f"--dataset={config['dataset']}"
         )
+    if config["device_dataset"] and config["augmentation"] == "imagenet":
+        raise FlagError(
+            "--device_dataset must be off with --augmentation=imagenet, which takes crops "
+            "of pictures before they get their size. Received: --device_dataset"
+        )
     if config["device_dataset"] and config["dataset"] not in datasets.DATASETS:
         raise FlagError(
             "--device_dataset must be off where pictures are read from files. Received: "

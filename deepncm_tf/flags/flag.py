@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a flag is, and the kinds of flags that there are several of."""
+"""What a flag is, the kinds that there are several of, and the error of a wrong one."""
 
 import dataclasses
 import math

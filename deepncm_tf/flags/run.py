@@ -2,99 +2,15 @@
 """The flags of every run: its data, network, recipe and machine."""
 
 import math
-import os
 
-from deepncm_tf import backbones
-from deepncm_tf.data import datasets, known_classes, segmentation_sets
-from deepncm_tf.data.datasets import DATASETS, FOLDER
+from deepncm_tf.data import known_classes
 from deepncm_tf.flags.flag import Flag, choice, integer, positive
-from deepncm_tf.utils.registry import METHODS
+from deepncm_tf.flags.network import NETWORK_FLAGS, RESNET_VERSION
 
 DTYPES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
-
-def absolute_folder(dataset):
-    """One name of a dataset, wherever a command is given."""
-    if not dataset.startswith(FOLDER):
-        return dataset
-    return FOLDER + os.path.abspath(dataset.removeprefix(FOLDER))
-
-
-def is_known(dataset):
-    """Whether a dataset is known to one of the tasks."""
-    return datasets.is_known(dataset) or segmentation_sets.is_known(dataset)
-
-
-def absolute_weights(weights):
-    return weights if weights == backbones.PRETRAINED else os.path.abspath(weights)
-
-
 RUN_FLAGS = (
-    integer(
-        "embedding_dim",
-        None,
-        "Dimensions of a linear map between backbone and classifier, 0 for none; by "
-        "default 128 for --ncm=dnc and --ncm=nca, else none. The number of classes gives "
-        "DeepNCM's variant with equal parameters.",
-        minimum=0,
-        from_method={name: method.embedding_dim for name, method in METHODS.items()},
-        task="classification",
-    ),
-    Flag(
-        "dataset",
-        str,
-        "cifar10",
-        f"<{'|'.join(DATASETS)}|folder:PATH|tfds:NAME>: Images to train on; PATH has a "
-        "folder of pictures for each class, or train/ and test/ that have such folders; "
-        "NAME is of another dataset of TFDS. Of segmentation "
-        f"<{'|'.join(segmentation_sets.SETS)}|folder:PATH|tfds:NAME>, with images/ and "
-        "masks/ in the folders.",
-        f"one of {', '.join(DATASETS)}, folder:PATH or tfds:NAME",
-        is_known,
-        canonical=absolute_folder,
-        from_task={"segmentation": "shapes"},
-    ),
-    choice(
-        "on_bad_image",
-        "fail",
-        ("fail", "skip"),
-        "Whether to refuse a folder with pictures that cannot be read, or to do without.",
-        task="classification",
-    ),
-    Flag(
-        "image_size",
-        int,
-        None,
-        "Height and width of the images; by default what --backbone is made for, or 32.",
-        "an integer from 8 to 4096",
-        lambda n: 8 <= n <= 4096,
-        task="classification",
-    ),
-    Flag(
-        "backbone",
-        str,
-        None,
-        "Network from images to features, in place of the ResNet of --resnet_size: "
-        f"{backbones.WANTED}.",
-        backbones.WANTED,
-        backbones.is_known,
-    ),
-    Flag(
-        "weights",
-        str,
-        None,
-        "What --backbone begins with: pretrained, or the path of a file of its weights; by "
-        "default random ones.",
-        "pretrained, or the path of a file",
-        bool,
-        canonical=absolute_weights,
-    ),
-    Flag(
-        "freeze",
-        bool,
-        False,
-        "Leaves the backbone's --weights as they are, and trains what comes after it.",
-    ),
+    *NETWORK_FLAGS,
     choice(
         "label",
         "fine",
@@ -141,8 +57,19 @@ RUN_FLAGS = (
     choice(
         "augmentation",
         "standard",
-        ("standard", "snca"),
-        "Crops of padded images, mirrored; or crops of any size, colours and gray.",
+        ("standard", "snca", "imagenet"),
+        "Crops of padded images, mirrored; crops of any size, colours and gray; or crops "
+        "of any size and proportions, of pictures as they are in their files, mirrored.",
+        task="classification",
+    ),
+    Flag(
+        "middle",
+        float,
+        1.0,
+        "Share of the side of the middle square that is taken of a test image; 0.875 for "
+        "224 of 256 pixels.",
+        "a number in (0, 1]",
+        lambda value: 0 < value <= 1,
         task="classification",
     ),
     Flag(
@@ -159,7 +86,7 @@ RUN_FLAGS = (
     Flag(
         "resnet_version",
         int,
-        2,
+        RESNET_VERSION,
         "1, or 2 for pre-activation.",
         "1 or 2",
         (1, 2).__contains__,
@@ -192,10 +119,13 @@ RUN_FLAGS = (
     choice(
         "recipe",
         "official",
-        ("official", "snca", "fast"),
+        ("official", "snca", "fast", "imagenet", "snca_imagenet"),
         "Optimizer and schedule: of the official ResNet; of SNCA on CIFAR (Nesterov; "
-        "drops at 1/4, 1/2 and 3/4); or for short runs (Nesterov; the rate rises for a "
-        "fifth of the run and then falls to 0; label smoothing of 0.1 but for --ncm=nca).",
+        "drops at 1/4, 1/2 and 3/4); for short runs (Nesterov; the rate rises for a "
+        "fifth of the run and then falls to 0; label smoothing of 0.1 but for --ncm=nca); "
+        "of the official ResNet on ImageNet (drops at 0.3, 0.6, 0.8 and 0.9; "
+        "--learning_rate is that of 256 images); or of SNCA on it (drops every 40 of 130 "
+        "epochs).",
         task="classification",
     ),
     Flag(
@@ -213,6 +143,13 @@ RUN_FLAGS = (
         "c in the loss's c/2 * (sum of squares of all trainable variables).",
         "a number >= 0",
         lambda value: 0 <= value < math.inf,
+    ),
+    Flag(
+        "decay_batch_norm",
+        bool,
+        True,
+        "Whether --weight_decay holds for batch normalization, too.",
+        task="classification",
     ),
     Flag(
         "gradient_clip",

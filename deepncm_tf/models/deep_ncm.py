@@ -3,7 +3,7 @@
 
 import keras
 
-import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
+import official_resnet  # registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
 from deepncm_tf.models import padding
 from deepncm_tf.models.class_names import as_names
@@ -46,6 +46,8 @@ class DeepNCM(JudgingModel):
             whole batch, but for batch normalization, which sees the parts.
         class_names: Sequence of strings, a name for each class, or None. They are saved
             with the model.
+        decay_batch_norm: Bool, whether `l2` holds for the scales and shifts of batch
+            normalization, too.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
@@ -80,6 +82,7 @@ class DeepNCM(JudgingModel):
         l2=0.0,
         accumulate_steps=1,
         class_names=None,
+        decay_batch_norm=True,
         **kwargs,
     ):
         super().__init__(gradient_clip, l2, accumulate_steps, **kwargs)
@@ -97,6 +100,7 @@ class DeepNCM(JudgingModel):
         self.classifier = classifier
         self.embedding_dim = embedding_dim
         self.normalize = normalize
+        self.decay_batch_norm = bool(decay_batch_norm)
         self.embedding = None
         if embedding_dim is not None:
             self.embedding_dim = as_positive_integer("embedding_dim", embedding_dim)
@@ -161,11 +165,24 @@ class DeepNCM(JudgingModel):
             l2=self.l2,
             accumulate_steps=self.accumulate_steps,
             class_names=class_names,
+            decay_batch_norm=self.decay_batch_norm,
         )
         model.build(self._image_shape)
         if self.embedding is not None:
             model.embedding.set_weights(self.embedding.get_weights())
         return model
+
+    def decayed_variables(self):
+        if self.decay_batch_norm:
+            return self.trainable_variables
+        kinds = (official_resnet.BatchNormalization, keras.layers.BatchNormalization)
+        spared = {
+            id(variable)
+            for layer in self.backbone._flatten_layers()
+            if isinstance(layer, kinds)
+            for variable in layer.trainable_variables
+        }
+        return [v for v in self.trainable_variables if id(v) not in spared]
 
     @property
     def features_shape(self):
@@ -222,6 +239,7 @@ class DeepNCM(JudgingModel):
             "l2": self.l2,
             "accumulate_steps": self.accumulate_steps,
             "class_names": self.class_names,
+            "decay_batch_norm": self.decay_batch_norm,
         }
 
     @classmethod

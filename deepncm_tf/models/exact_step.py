@@ -177,8 +177,8 @@ class ExactStep(keras.Model):
         loss = self._compile_loss(y, y_pred, sample_weight)
         loss = self.share_of_mean(loss, y_pred, samples)
         extra = list(self.losses)
-        if self.l2 and self.trainable_variables:
-            squares = [ops.sum(ops.square(v)) for v in self.trainable_variables]
+        if self.l2 and (decayed := self.decayed_variables()):
+            squares = [ops.sum(ops.square(v)) for v in decayed]
             extra.append(0.5 * self.l2 * sum(squares))
         divisor = replicas.num_replicas()
         divisor *= 1 if samples is None else self.accumulate_steps
@@ -203,6 +203,10 @@ class ExactStep(keras.Model):
         count = ops.cast(count, loss.dtype)
         scale = count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # Keras's divisor
         return loss * scale
+
+    def decayed_variables(self):
+        """The variables whose squares `l2` adds to the loss."""
+        return self.trainable_variables
 
     def local_gradients(self, tape, loss):
         """Gradients of this replica's share of the loss, dense, zero where there is none.

@@ -15,7 +15,7 @@ def build(config):
         config: Dictionary of flags as from `flags.resolve`.
 
     Returns:
-        A `keras.Model`; frozen with `--freeze`.
+        A `keras.Model`.
 
     Raises:
         RunError: If it cannot be built, or its weights cannot be read.
@@ -31,8 +31,13 @@ def build(config):
         raise runs.RunError(f"--weights: {files.describe(error)}") from error
     except ValueError as error:
         raise runs.RunError(str(error)) from error
-    network.trainable = not config["freeze"]
+    network.trainable = is_trained(config)
     return network
+
+
+def is_trained(config):
+    """Whether a run trains its network at some time: the optimizer has variables for it."""
+    return not config["freeze"] or config.get("unfreeze_after") is not None
 
 
 def print_size(model):

@@ -84,6 +84,11 @@ class EpochReport(keras.callbacks.Callback):
             shown = {n: v for n, v in figures.items() if v or "unseen" not in n}
             logs.update({n: v for n, v in shown.items() if "_iou_" not in n})
 
+    def evaluate(self, model):
+        """Figures of a model outside of `fit`, a dictionary."""
+        self.set_model(model)
+        return self._evaluate()
+
     def _evaluate(self):
         entry = {}
         for prefix, (dataset, steps) in self.evaluations.items():

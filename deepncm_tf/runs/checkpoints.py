@@ -29,11 +29,14 @@ class Progress:
         history: The entries of the completed epochs, as in `metrics.jsonl`.
         batches: Int, batches trained in the epoch that is under way.
         seconds: Float, seconds spent on them.
+        initial: Figures of the evaluations before the first step, a dictionary; empty
+            where the run began with nothing that was learnt.
     """
 
     history: list = dataclasses.field(default_factory=list)
     batches: int = 0
     seconds: float = 0.0
+    initial: dict = dataclasses.field(default_factory=dict)
 
 
 class Checkpoints:

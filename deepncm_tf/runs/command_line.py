@@ -9,7 +9,8 @@ from absl import flags, logging
 
 from deepncm_tf import flags as run_flags
 from deepncm_tf.runs.config import read_config
-from deepncm_tf.utils import files, signals
+from deepncm_tf.runs.folder import RunFolder
+from deepncm_tf.utils import environment, files, signals
 from deepncm_tf.utils.errors import UserError
 
 USAGE_STATUS = 2
@@ -61,6 +62,27 @@ class CommandLine:
             self.fail(files.describe(error))
         except expected as error:
             self.fail(error)
+
+    def train(self, argv, resolve):
+        """Trains the run that the flags describe.
+
+        Args:
+            argv: List of strings, what is left of the arguments.
+            resolve: Function that returns the run's config, as from `flags.resolve`.
+        """
+        self.refuse_arguments(argv)
+        with self.errors(expected=()):
+            config = resolve()
+            folder = RunFolder(config)
+            folder.check()
+            begun_with = folder.begun_with()
+        quiet_tensorflow()
+        if begun_with is not None:
+            environment.use(begun_with)
+        from deepncm_tf.runs import training
+
+        with self.errors(expected=()):
+            training.run(config)
 
     def finished_run(self, argv, flag_values, tasks=(run_flags.CLASSIFICATION,)):
         """The config of --model_dir, before TensorFlow takes its time.

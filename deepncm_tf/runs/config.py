@@ -40,7 +40,7 @@ def parse_stored(text):
     return stored
 
 
-def read_config(model_dir):
+def read_config(model_dir, flag="model_dir"):
     """The resolved flags of a finished run.
 
     A flag that there was not yet when the run was begun has the value of what runs did
@@ -48,6 +48,7 @@ def read_config(model_dir):
 
     Args:
         model_dir: Path of the run's folder.
+        flag: String, name of the flag that says so.
 
     Raises:
         RunError: If there is no finished run, or its flags are damaged.
@@ -58,14 +59,14 @@ def read_config(model_dir):
         finished = (folder / "model.keras").is_file()
     except (OSError, ValueError) as error:
         raise RunError(
-            "--model_dir must be the folder of a run of cifar_main "
+            f"--{flag} must be the folder of a run of cifar_main "
             f"({type(error).__name__}: {str(error)[:200]}). "
-            f"Received: --model_dir={model_dir}"
+            f"Received: --{flag}={model_dir}"
         ) from error
     if not finished:
         raise RunError(
-            "--model_dir must be the folder of a finished run; this one has no model.keras "
-            f"yet. Received: --model_dir={model_dir}"
+            f"--{flag} must be the folder of a finished run; this one has no model.keras "
+            f"yet. Received: --{flag}={model_dir}"
         )
     return config
 

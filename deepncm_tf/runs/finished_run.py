@@ -62,16 +62,12 @@ class FinishedRun:
     def __init__(self, model_dir, data_dir=None):
         self.config = read_config(model_dir)
         from deepncm_tf.data import datasets
-        from deepncm_tf.runs import model_file
+        from deepncm_tf.runs import images, model_file
 
         self.path = pathlib.Path(model_dir)
         dataset, label = self.config["dataset"], self.config["label"]
-        fraction = self.config["validation_fraction"]
-        size, on_bad_image = flags.image_size(self.config), self.config["on_bad_image"]
         classes = flags.classes(self.config)
-        self.splits = datasets.load(
-            dataset, label, fraction, data_dir, size, on_bad_image, classes
-        )
+        self.splits = images.load(self.config, data_dir)
         self.class_names = datasets.class_names(dataset, label, data_dir)
         if classes is not None:
             self.class_names = [self.class_names[c] for c in classes]
@@ -165,6 +161,10 @@ class FinishedRun:
                 f"Received: other features of the same images in {path}"
             )
         return features, labels, ids
+
+    def training_features(self):
+        """Features of the training images, `(n, d)` float32."""
+        return self.embed(self.splits["train"][0])
 
     def unit_features(self, images):
         """Features of images as they are, of unit length: `(n, d)` float32."""

@@ -26,6 +26,8 @@ class Recipe:
             as it does in segmentation; or None.
         nesterov: Bool.
         label_smoothing: Float in [0, 1), of methods that allow it.
+        images: Int, size of the batches of which the rate is given, which is in proportion
+            for others; None where it is that of all.
     """
 
     train_epochs: int
@@ -34,9 +36,11 @@ class Recipe:
     power: float | None = None
     nesterov: bool = False
     label_smoothing: float = 0.0
+    images: int | None = None
 
-    def learning_rate(self, full, total_steps):
+    def learning_rate(self, full, total_steps, batch_size):
         """The schedule of a run of any length, whose largest rate is `full`."""
+        full *= batch_size / self.images if self.images else 1
         if self.power is not None:
             return keras.optimizers.schedules.PolynomialDecay(
                 full, total_steps, end_learning_rate=0.0, power=self.power
@@ -55,6 +59,12 @@ RECIPES = {
     "snca": Recipe(200, (50, 100, 150), nesterov=True),
     "polynomial": Recipe(50, power=0.9),
     "fast": Recipe(40, warm_up=0.2, nesterov=True, label_smoothing=0.1),
+    "imagenet": Recipe(
+        recipe.IMAGENET_TRAIN_EPOCHS,
+        recipe.IMAGENET_DROP_EPOCHS,
+        images=recipe.IMAGENET_BATCH_SIZE,
+    ),
+    "snca_imagenet": Recipe(130, (40, 80, 120)),
 }
 
 
@@ -102,7 +112,9 @@ class TrainingPlan:
             steps_per_epoch=steps,
             total_steps=total_steps,
             max_steps=min(config["max_train_steps"] or total_steps, total_steps),
-            learning_rate=chosen.learning_rate(config["learning_rate"], total_steps),
+            learning_rate=chosen.learning_rate(
+                config["learning_rate"], total_steps, config["batch_size"]
+            ),
             nesterov=chosen.nesterov,
             label_smoothing=chosen.label_smoothing,
         )

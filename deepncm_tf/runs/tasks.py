@@ -3,6 +3,7 @@
 
 from deepncm_tf import flags
 from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.runs import images
 
 
 class Classification:
@@ -20,15 +21,7 @@ class Classification:
 
     def load(self):
         """The splits, as from `datasets.load`."""
-        return datasets.load(
-            self.config["dataset"],
-            self.config["label"],
-            self.config["validation_fraction"],
-            self.config["data_dir"],
-            flags.image_size(self.config),
-            self.config["on_bad_image"],
-            flags.classes(self.config),
-        )
+        return images.load(self.config, self.config["data_dir"])
 
     def metrics(self):
         """Metrics to compile with."""

@@ -12,12 +12,10 @@ from deepncm_tf.data import datasets
 from deepncm_tf.data.device_images import DeviceImages
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
-from deepncm_tf.models.classifier_model import Refresh
 from deepncm_tf.models.deep_ncm import DeepNCM
-from deepncm_tf.models.finite import NotFiniteError
-from deepncm_tf.runs import backbone
+from deepncm_tf.runs import backbone, fitting, transfer
 from deepncm_tf.runs.anchoring import Anchoring
-from deepncm_tf.runs.callbacks import EpochReport, Record, StopAfter
+from deepncm_tf.runs.callbacks import EpochReport, Record
 from deepncm_tf.runs.checkpoints import Checkpoints
 from deepncm_tf.runs.plan import TrainingPlan
 from deepncm_tf.runs.tasks import Classification
@@ -45,6 +43,7 @@ def run(config):
     if result is not None:
         print(_summary(_task(config), folder, result, "Finished before"))
         return result
+    transfer.check(config)
     try:
         # First of all: a multi-worker strategy must find TensorFlow unused.
         strategy = strategies.get_strategy(
@@ -79,8 +78,8 @@ def _run(task, folder, splits, strategy):
         _lost_images(splits),
     ):
         keras.utils.set_random_seed(config["seed"])
-        model, history = _train(task, folder, splits, stop)
-    result = _result(task, history)
+        model, progress = _train(task, folder, splits, stop)
+    result = _result(task, progress)
     if replicas.is_chief(strategy):
         with folder.writing():
             files.write_atomically(folder.path / "model.keras", model.save)
@@ -143,6 +142,7 @@ def build_model(config, plan):
         )
     else:
         network = backbone.build(config)
+    network.trainable = backbone.is_trained(config)
     method = classifiers.NAMES[config["ncm"]]
     return DeepNCM(
         network,
@@ -152,6 +152,7 @@ def build_model(config, plan):
         gradient_clip=config["gradient_clip"] or None,
         l2=config["weight_decay"],
         accumulate_steps=config["accumulate_steps"],
+        decay_batch_norm=config["decay_batch_norm"],
     )
 
 
@@ -189,14 +190,20 @@ def _train(task, folder, splits, stop):
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
     )
     callbacks = [anchoring, report, record]
+    if config.get("init_from") and not (progress.history or progress.batches):
+        transfer.begin(config, model, train)
+        progress.initial = report.evaluate(model)
+        if replicas.is_chief(model.distribute_strategy):
+            accuracy = progress.initial["test_accuracy"]
+            print(f"Before training: test accuracy {accuracy:.2%}", flush=True)
     if checkpoints.writes:
         _write_earlier_metrics(folder, record, progress)
         callbacks[2:2] = task.callbacks(folder, splits)
     started = time.perf_counter()
-    _fit(task, model, train, plan, progress, callbacks)
+    fitting.fit(task, model, train, plan, progress, callbacks)
     print(f"Trained for {time.perf_counter() - started:.0f} s")
     anchoring.finish(model)
-    return model, progress.history
+    return model, progress
 
 
 def _write_earlier_metrics(folder, record, progress):
@@ -211,49 +218,8 @@ def _write_earlier_metrics(folder, record, progress):
         record.write_metrics()
 
 
-def _fit(task, model, train, plan, progress, callbacks):
-    """Fits to the plan's end; first the rest of an epoch, where one is under way."""
-    steps = plan.steps_per_epoch
-    verbose = 1 if sys.stdout.isatty() else 2
-    while (epoch := len(progress.history)) < plan.epochs:
-        epochs = epoch + 1 if progress.batches else plan.epochs
-        done = epoch * steps + progress.batches
-        if progress.batches == min(steps, plan.max_steps - epoch * steps):
-            _end_epoch(model, epoch, progress.batches, verbose, callbacks)
-            continue
-        dataset = task.training_dataset(train, plan, epochs, epoch, progress.batches)
-        try:
-            model.fit(
-                dataset,
-                epochs=epochs,
-                initial_epoch=epoch,
-                steps_per_epoch=steps - progress.batches,
-                shuffle=False,  # shuffled already
-                verbose=verbose,
-                callbacks=[StopAfter(plan.max_steps - done), *callbacks],
-            )
-        except NotFiniteError as error:
-            epoch = (error.step - 1) // steps + 1
-            raise NotFiniteError(error.step, error.kinds, epoch) from None
-
-
-def _end_epoch(model, epoch, batches, verbose, callbacks):
-    """What `fit` does after the last batch of an epoch; `fit` itself would train one."""
-    callbacks = keras.callbacks.CallbackList(
-        [Refresh(), *callbacks],
-        add_progbar=True,
-        model=model,
-        verbose=verbose,
-        epochs=epoch + 1,
-        steps=batches,
-    )
-    callbacks.on_train_begin()
-    callbacks.on_epoch_begin(epoch)  # which restores the metrics
-    callbacks.on_epoch_end(epoch, model.get_metrics_result())
-    callbacks.on_train_end()
-
-
-def _result(task, history):
+def _result(task, progress):
+    history = progress.history
     evaluated = [entry for entry in history if "test_accuracy" in entry]
     best = max(evaluated, key=lambda entry: entry[f"test_{task.metric}"])
     result = {}
@@ -269,6 +235,8 @@ def _result(task, history):
     for name in (*task.result_figures, *ious):
         if name in evaluated[-1]:
             result[f"final_{name}"] = evaluated[-1][name]
+    if progress.initial:
+        result["initial_test_accuracy"] = progress.initial["test_accuracy"]
     return result
 
 

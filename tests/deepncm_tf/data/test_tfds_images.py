@@ -60,6 +60,13 @@ def test_they_are_resized_held_out_and_the_same_each_time(data_dir):
         np.testing.assert_array_equal(again[name][0][:], found[:])
 
 
+def test_only_test_images(data_dir):
+    found, labels = datasets.load_test("tfds:mnist", data_dir=data_dir)
+    expected, expected_labels = datasets.load("tfds:mnist", data_dir=data_dir)["test"]
+    np.testing.assert_array_equal(found[:], expected[:])
+    np.testing.assert_array_equal(labels, expected_labels)
+
+
 def test_classes():
     assert datasets.class_names("tfds:mnist") == [str(digit) for digit in range(10)]
     assert datasets.num_classes("tfds:mnist") == 10

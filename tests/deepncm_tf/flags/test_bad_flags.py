@@ -37,8 +37,15 @@ from deepncm_tf import flags
         ({"backbone": "resnet9"}, "--backbone must be resnet18, .*--backbone=resnet9"),
         ({"backbone": "resnet20", "weights": ""}, "--weights must be pretrained, or the"),
         ({"weights": "pretrained"}, "--weights needs --backbone, such as"),
-        ({"freeze": True}, "--freeze needs --backbone, such as"),
-        ({"backbone": "resnet50", "freeze": True}, "--freeze needs --weights, without"),
+        ({"freeze": True}, "--freeze needs --weights with --backbone, or --init_from"),
+        (
+            {"backbone": "resnet50", "freeze": True},
+            "--freeze with --backbone=resnet50",
+        ),
+        ({"unfreeze_after": 0}, "--unfreeze_after must be an integer >= 1"),
+        ({"init_from": ""}, "--init_from must be the folder of a finished run"),
+        ({"test_dataset": "mnist"}, "--test_dataset must be one of cifar10, cifar100"),
+        ({"middle": 0.0}, r"--middle must be a number in \(0, 1\]. Received: --middle=0.0"),
         (
             {"backbone": "resnet20", "resnet_size": 20},
             "--resnet_size is the depth .*--resnet_size=20 with --backbone=resnet20",

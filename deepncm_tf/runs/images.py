@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a run, as its flags describe them."""
+
+from deepncm_tf import flags
+from deepncm_tf.data import datasets, known_classes
+
+
+def load(config, data_dir=None):
+    """The images of a run.
+
+    Args:
+        config: Dictionary of flags as from `flags.resolve`.
+        data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+
+    Returns:
+        Dictionary of splits, as from `datasets.load`; with `--test_dataset` the test images
+        are those of that dataset.
+
+    Raises:
+        ValueError, FolderError, DatasetNotFoundError: As `datasets.load`, or if the other
+            dataset has other classes.
+    """
+    classes = flags.classes(config)
+    splits = datasets.load(
+        config["dataset"],
+        config["label"],
+        config["validation_fraction"],
+        data_dir,
+        flags.image_size(config),
+        config["on_bad_image"],
+        classes,
+        config["middle"],
+    )
+    if config["test_dataset"] is None:
+        return splits
+    names = [
+        datasets.class_names(config[name], config["label"], data_dir)
+        for name in ("dataset", "test_dataset")
+    ]
+    if names[0] != names[1]:
+        raise ValueError(
+            f"--test_dataset must have the {len(names[0])} classes of --dataset="
+            f"{config['dataset']}. Received: {len(names[1])} classes, or others, in "
+            f"--test_dataset={config['test_dataset']}"
+        )
+    test = datasets.load_test(
+        config["test_dataset"],
+        config["label"],
+        data_dir,
+        flags.image_size(config),
+        config["on_bad_image"],
+        config["middle"],
+    )
+    if classes is not None:
+        test = known_classes.keep({"test": test}, classes)["test"]
+    return {**splits, "test": test}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step of networks for ImageNet with each method."""
+
+import keras
+import numpy as np
+import pytest
+from methods import IDS, TABLE
+
+from deepncm_tf import DeepNCM, backbones
+
+C, SIZE = 3, 32
+
+
+@pytest.fixture(scope="module", params=["resnet50", "keras:MobileNetV2"])
+def backbone(request):
+    return backbones.get(request.param, (SIZE, SIZE, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+def test_a_step(backbone, cls, arguments):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(4, SIZE, SIZE, 3)).astype("float32")
+    labels = np.arange(4, dtype="int32") % C
+    model = DeepNCM(backbone, cls(C, **arguments), normalize=cls.wants_unit_features)
+    model.compile(keras.optimizers.SGD(0.01))
+    kernel = backbone.trainable_variables[0]
+    before, state = kernel.numpy(), [v.numpy() for v in model.classifier.variables]
+    loss = model.train_on_batch(
+        {"image": images, "index": np.arange(4, dtype="int32")}, labels
+    )
+    assert np.isfinite(loss)
+    assert (kernel.numpy() != before).any()
+    after = [v.numpy() for v in model.classifier.variables]
+    assert any((a != b).any() for a, b in zip(after, state, strict=True))
+    assert np.isfinite(model.predict(images, verbose=0)).all()
