@@ -2,6 +2,7 @@
 """Explains what a model predicts, by training images that stand for its classes.
 
     python -m deepncm_tf.explain --model_dir=runs/NAME --output=report
+    python -m deepncm_tf.explain --model=my.keras --images=FILES --output=report
 
 writes a page that opens without a network (index.html), the pictures of all exemplars
 (exemplars.png) and everything in numbers (explanations.json) into a folder. With
@@ -23,16 +24,24 @@ import numpy as np
 from absl import flags as absl_flags
 
 from deepncm_tf import flags as run_flags
-from deepncm_tf.data import bank_files, datasets, image_files
+from deepncm_tf.data import bank_files, image_files
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import output_files
-from deepncm_tf.runs.command_line import CommandLine, define_run_flags
+from deepncm_tf.runs.command_line import (
+    CommandLine,
+    define_run_flags,
+    quiet_tensorflow,
+)
+from deepncm_tf.teaching import taught_model
 
 SCORES = ("distance", "max_logit", "max_probability", "energy")  # those of `calibrate`
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
+absl_flags.DEFINE_string(
+    "model", None, "File of teach, in place of --model_dir.", flag_values=FLAGS
+)
 absl_flags.DEFINE_string("output", "report", "Folder to write to.", flag_values=FLAGS)
 define_paths(
     "images",
@@ -74,11 +83,17 @@ command_line = CommandLine("explain", __doc__, FLAGS)
 
 
 def main(argv):
-    config = command_line.finished_run(
-        argv, FLAGS, (run_flags.CLASSIFICATION, run_flags.SEGMENTATION)
-    )
+    config = {}
+    if FLAGS.model:
+        command_line.refuse_arguments(argv)
+        quiet_tensorflow()
+    else:
+        tasks = (run_flags.CLASSIFICATION, run_flags.SEGMENTATION)
+        config = command_line.finished_run(argv, FLAGS, tasks)
     with command_line.errors():
         image_paths = image_files.find(FLAGS.images)
+        if FLAGS.model:
+            check_model(FLAGS.model, FLAGS.model_dir, image_paths)
         check_output(FLAGS.output)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
@@ -95,7 +110,7 @@ def main(argv):
             print(pixel_report.write(*where, FLAGS.num_queries, FLAGS.data_dir))
             return
         written = write(
-            FLAGS.model_dir,
+            FLAGS.model or FLAGS.model_dir,
             FLAGS.output,
             image_paths,
             FLAGS.num_queries,
@@ -105,6 +120,21 @@ def main(argv):
             FLAGS.score,
         )
         print(written)
+
+
+def check_model(model, model_dir, image_paths):
+    """Raises an error unless there is a file of `teach`, alone, and images for it."""
+    if model_dir:
+        raise ValueError(
+            "--model must be given without --model_dir. Received: "
+            f"--model={model} --model_dir={model_dir}"
+        )
+    if not image_paths:
+        raise ValueError(
+            "--images must be given with --model, which has learnt all pictures of its "
+            f"folder. Received: --model={model}"
+        )
+    taught_model.check_file("model", model)
 
 
 def check_output(path):
@@ -143,7 +173,7 @@ def write(
     """Explains images and writes the report.
 
     Args:
-        model_dir: Path of a finished run's folder.
+        model_dir: Path of a finished run's folder, or of a file of `teach`.
         output: Path of the folder to write to.
         image_paths: Paths of image files; without any, the first test images.
         num_queries: Int, how many of those.
@@ -158,13 +188,12 @@ def write(
         A sentence that says what was written.
     """
     from deepncm_tf import explanation
-    from deepncm_tf.runs.finished_run import FinishedRun
 
-    run = FinishedRun(model_dir, data_dir)
+    run = taught_model.open_run(model_dir, data_dir)
     classifier = run.model.classifier
     if image_paths:
-        size = run.splits["test"][0].shape[1:3]
-        middle = run.config["dataset"].startswith(datasets.FOLDER)
+        images, _ = run.splits["train"]
+        size, middle = images.shape[1:3], getattr(images, "middle", False)
         queried = np.stack([image_files.read(path, size, middle) for path in image_paths])
         truth = None
         names = [path.name for path in image_paths]
@@ -227,9 +256,13 @@ def _exemplars(run, bank, dimensions):
             run.model.classifier, rows, labels, images[ids], ids
         )
     if exemplars is None:
-        return explanation.find_exemplars(
-            run.model.classifier, run.embed(images), labels, images
+        # Places stand for the pictures, of which only the exemplars' are then read.
+        exemplars = explanation.find_exemplars(
+            run.model.classifier, run.training_features(), labels, np.arange(len(labels))
         )
+        known = (exemplars.index >= 0)[..., None, None, None]
+        pictures = images[np.maximum(exemplars.index, 0)]
+        return dataclasses.replace(exemplars, images=pictures * known.astype("uint8"))
     if exemplars.images.dtype == "uint8":
         return exemplars
     # The model was anchored on standardized images; their pictures are looked up.
@@ -248,18 +281,19 @@ def _facts(run, exemplars):
     """What the page says at its top; the accuracies are of the whole test set."""
     from deepncm_tf import evaluation, explanation
 
-    images, labels = run.splits["test"]
-    features = run.embed(images)
-    logits = run.model.classifier(features)
-    near = explanation.compare(run.model.classifier, features, exemplars)
-    return {
+    facts = {
         "Run": run.path.resolve().name,
         "Dataset": run.config["dataset"],
         "Method": run.config["ncm"],
-        "Test accuracy": round(evaluation.accuracy(logits, labels), 4),
-        "By the nearest exemplar": round(evaluation.accuracy(near.max(axis=-1), labels), 4),
-        "Training images": len(run.splits["train"][1]),
     }
+    if "test" in run.splits:  # `teach` learns all
+        images, labels = run.splits["test"]
+        features = run.embed(images)
+        near = explanation.compare(run.model.classifier, features, exemplars).max(axis=-1)
+        accuracy = evaluation.accuracy(run.model.classifier(features), labels)
+        facts["Test accuracy"] = round(accuracy, 4)
+        facts["By the nearest exemplar"] = round(evaluation.accuracy(near, labels), 4)
+    return {**facts, "Training images": len(run.splits["train"][1])}
 
 
 def _query(picture, name, explained, exemplars):

@@ -2,8 +2,10 @@
 """Shows the training images nearest to each test image, by one model or by several.
 
     python -m deepncm_tf.gallery --model_dirs=runs/ONE,runs/OTHER --output=gallery.html
+    python -m deepncm_tf.gallery --models=my.keras --output=gallery.html
 
-writes one page that opens without a network.
+writes one page that opens without a network. Of files of teach, which have learnt all
+pictures of a folder, it shows these, each among the others.
 """
 
 from deepncm_tf.utils import files, signals
@@ -15,15 +17,18 @@ import os
 import pathlib
 import sys
 
+import numpy as np
 from absl import flags as absl_flags
 
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
 from deepncm_tf.runs.config import read_config
+from deepncm_tf.teaching import taught_model
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_paths("model_dirs", [], "Folders of finished runs on one dataset.", FLAGS)
+define_paths("models", [], "Files of teach on one folder, in place of --model_dirs.", FLAGS)
 absl_flags.DEFINE_string("output", "gallery.html", "File to write.", flag_values=FLAGS)
 absl_flags.DEFINE_integer(
     "num_queries", 50, "Number of test images, the first.", lower_bound=1, flag_values=FLAGS
@@ -38,16 +43,16 @@ command_line = CommandLine("gallery", __doc__, FLAGS)
 
 def main(argv):
     command_line.refuse_arguments(argv)
-    if not FLAGS.model_dirs:
+    if not FLAGS.model_dirs and not FLAGS.models:
         command_line.fail("--model_dirs=DIR,... is needed: finished runs", USAGE_STATUS)
     quiet_tensorflow()
     with command_line.errors():
-        check(FLAGS.model_dirs)
+        check(FLAGS.model_dirs, FLAGS.models)
         if pathlib.Path(FLAGS.output).suffix != ".html":
             raise ValueError(f"--output must end in .html. Received: {FLAGS.output}")
         output_files.check_file("output", FLAGS.output)
         write(
-            FLAGS.model_dirs,
+            FLAGS.model_dirs or FLAGS.models,
             FLAGS.output,
             FLAGS.num_queries,
             FLAGS.num_neighbours,
@@ -55,8 +60,18 @@ def main(argv):
         )
 
 
-def check(model_dirs):
-    """Raises a ValueError unless all are runs on the same images and classes."""
+def check(model_dirs, models=()):
+    """Raises a ValueError unless all are runs on the same images and classes, or files."""
+    if models:
+        if model_dirs:
+            raise ValueError(
+                "--models must be given without --model_dirs. Received: "
+                f"--model_dirs={','.join(map(str, model_dirs))}"
+            )
+        for path in models:
+            taught_model.check_file("models", path)
+        model_names(models, "models")
+        return
     configs = [read_config(model_dir) for model_dir in model_dirs]
     for name in ("dataset", "label", "validation_fraction"):
         values = {config[name] for config in configs}
@@ -68,7 +83,7 @@ def check(model_dirs):
     model_names(model_dirs)
 
 
-def model_names(model_dirs):
+def model_names(model_dirs, flag="model_dirs"):
     """Names of the runs on the page: those of their folders, as they are given.
 
     Raises:
@@ -77,8 +92,8 @@ def model_names(model_dirs):
     names = [os.path.basename(os.path.abspath(path)) for path in model_dirs]
     if len(set(names)) < len(names):
         raise ValueError(
-            "--model_dirs must be folders with different names, by which the page tells "
-            f"them apart. Received: --model_dirs={','.join(map(str, model_dirs))}"
+            f"--{flag} must have different names, by which the page tells them apart. "
+            f"Received: --{flag}={','.join(map(str, model_dirs))}"
         )
     return names
 
@@ -87,31 +102,38 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     """Writes the gallery, and says so.
 
     Args:
-        model_dirs: Paths of finished runs' folders.
+        model_dirs: Paths of finished runs' folders, or of files of `teach`.
         output: Path of the page.
         num_queries: Int, test images.
         num_neighbours: Int, nearest training images of each.
         data_dir: Folder of TFDS datasets, or None.
     """
-    import numpy as np
-
     from deepncm_tf import evaluation
     from deepncm_tf.pages import page
-    from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
+    from deepncm_tf.runs.finished_run import check_neighbours
 
-    by_model = {}
+    by_model, known = {}, None
     for name, path in zip(model_names(model_dirs), model_dirs, strict=True):
-        run = FinishedRun(path, data_dir)
-        (images, labels), (queries, truth) = (
-            run.splits[split] for split in ("train", "test")
-        )
-        check_neighbours("num_neighbours", num_neighbours, len(labels))
-        queries, truth = queries[:num_queries], truth[:num_queries]
+        run = taught_model.open_run(path, data_dir)
+        images, labels = run.splits["train"]
+        check_same(known, run, path)
+        known = run
+        if "test" in run.splits:
+            queries, truth = (part[:num_queries] for part in run.splits["test"])
+            titles = [f"test image {i}" for i in range(len(truth))]
+            own = None
+        else:  # the pictures that were taught, from all classes, each without itself
+            count = min(num_queries, len(labels))
+            own = np.linspace(0, len(labels) - 1, count, dtype="int64")
+            queries, truth = images[own], labels[own]
+            titles = [str(name) for name in run.pictures.names[own]]
+        check_neighbours("num_neighbours", num_neighbours, len(labels) - (own is not None))
         features = run.embed(queries)
         similarities, rows = evaluation.nearest(
             np.asarray(run.model.classifier.unit_features(features)),
-            run.unit_features(images),
+            np.asarray(run.model.classifier.unit_features(run.training_features())),
             num_neighbours,
+            exclude=own,
         )
         predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
         by_model[name] = predicted, similarities, rows
@@ -128,7 +150,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     retrieved = [
         page.Retrieved(
             queries[i],
-            f"test image {i}",
+            titles[i],
             names[truth[i]],
             {
                 model: (names[predicted[i]], neighbours(i, similarities, rows))
@@ -142,6 +164,22 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(output, lambda where: where.write_text(html, "utf-8"))
     print(f"{len(retrieved)} queries, {num_neighbours} nearest training images: {output}")
+
+
+def check_same(known, run, path):
+    """Raises a ValueError where two files of `teach` have learnt other pictures."""
+    if known is None or "test" in run.splits:
+        return
+    if not (
+        np.array_equal(known.pictures.names, run.pictures.names)
+        and known.config["dataset"] == run.config["dataset"]
+        and known.class_names == run.class_names
+        and known.image_size == run.image_size
+    ):
+        raise ValueError(
+            "--models must have learnt the same pictures, in one size. Received: "
+            f"--models={known.path},{path}"
+        )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ DEFAULTS = {
 }
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
-flags.define(FLAGS, defaults=DEFAULTS)
+flags.define(flag_values=FLAGS, defaults=DEFAULTS)
 
 command_line = CommandLine("imagenet_main", __doc__, FLAGS)
 

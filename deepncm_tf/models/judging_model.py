@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that give reasons and doubts with their classes: exemplars, calibration."""
+"""Models that give reasons and doubts with their classes: exemplars, calibration, and the
+pictures that they were taught."""
 
 import os
 
@@ -8,6 +9,7 @@ from deepncm_tf.models.exporting import export_endpoints
 
 EXEMPLARS = "exemplars.npz"
 CALIBRATION = "calibration.npz"
+PICTURES = "pictures.npz"
 
 
 class JudgingModel(AdaptableModel):
@@ -17,16 +19,19 @@ class JudgingModel(AdaptableModel):
 
     Attributes:
         exemplars: `Exemplars` of the last `anchor`, or None.
-        calibration: `Calibration` of the last `calibrate`, or None. Both are forgotten when
-            the classifier's state changes.
+        calibration: `Calibration` of the last `calibrate`, or None.
+        pictures: `TrainingPictures` of `python -m deepncm_tf.teach`, or None. All of them
+            are forgotten when the classifier's state changes.
     """
 
     exemplars = None
     calibration = None
+    pictures = None
 
     def forget_judgement(self):
         self.exemplars = None
         self.calibration = None
+        self.pictures = None
 
     def anchor(self, x, y=None, images=None, **kwargs):
         """Puts each sub-centroid on the nearest training image of its class.
@@ -60,8 +65,8 @@ class JudgingModel(AdaptableModel):
         return rejection.classify(self, x, **kwargs)
 
     def save_assets(self, folder):
-        """Called by `save`: keeps the exemplars and the calibration."""
-        for name in (EXEMPLARS, CALIBRATION):
+        """Called by `save`: keeps exemplars, calibration and pictures."""
+        for name in (EXEMPLARS, CALIBRATION, PICTURES):
             kept = getattr(self, name.removesuffix(".npz"))
             if kept is not None:
                 kept.save(os.path.join(folder, name))
@@ -69,14 +74,16 @@ class JudgingModel(AdaptableModel):
     def load_assets(self, folder):
         """Called by `load_model`."""
         from deepncm_tf.evaluation import explanation
-        from deepncm_tf.models import rejection
+        from deepncm_tf.models import rejection, training_pictures
 
-        path = os.path.join(folder, EXEMPLARS)
-        if os.path.exists(path):
-            self.exemplars = explanation.Exemplars.load(path)
-        path = os.path.join(folder, CALIBRATION)
-        if os.path.exists(path):
-            self.calibration = rejection.Calibration.load(path)
+        for name, kind in (
+            (EXEMPLARS, explanation.Exemplars),
+            (CALIBRATION, rejection.Calibration),
+            (PICTURES, training_pictures.TrainingPictures),
+        ):
+            path = os.path.join(folder, name)
+            if os.path.exists(path):
+                setattr(self, name.removesuffix(".npz"), kind.load(path))
 
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
         """Exports the model for serving.

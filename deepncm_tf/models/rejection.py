@@ -63,6 +63,22 @@ class Calibration:
     class_scores: np.ndarray
     class_counts: np.ndarray
 
+    @classmethod
+    def of_scores(cls, score, alpha, total, by_class, labels):
+        """The calibration of held-out images whose scores are known.
+
+        Args:
+            score, alpha: As above.
+            total: `(n,)`, how like the known classes the images are.
+            by_class: `(n, num_classes)`, how like each class they are.
+            labels: `(n,)` integers, their classes.
+        """
+        total, by_class = _to_float32(total), _to_float32(by_class)
+        own = np.take_along_axis(by_class, labels[:, None], axis=1)[:, 0]
+        counts = np.bincount(labels, minlength=by_class.shape[1])
+        own = own[np.lexsort((own, labels))]
+        return cls(score, float(alpha), np.sort(total), own, counts)
+
     def save(self, path):
         np.savez(path, **dataclasses.asdict(self))
 
@@ -175,9 +191,9 @@ def calibrate_features(classifier, features, y, score="distance", alpha=0.05):
     features = ops.convert_to_tensor(features)
     logits = classifier(features)
     by_class = scores_by_class(score, classifier, features, logits)
-    total = _to_float32(scores_of_all(score, by_class, logits))
-    own = np.take_along_axis(_to_float32(by_class), y[:, None], axis=1)[:, 0]
-    counts = np.bincount(y, minlength=classifier.num_classes)
+    total = scores_of_all(score, by_class, logits)
+    calibration = Calibration.of_scores(score, alpha, total, by_class, y)
+    counts = calibration.class_counts
     few = np.flatnonzero(counts < fewest)
     if len(few):
         warnings.warn(
@@ -186,8 +202,7 @@ def calibrate_features(classifier, features, y, score="distance", alpha=0.05):
             f"with {counts[few[0]]}",
             stacklevel=4,
         )
-    own = own[np.lexsort((own, y))]
-    return Calibration(score, float(alpha), np.sort(total), own, counts)
+    return calibration
 
 
 def classify(model, x, **kwargs):
@@ -204,14 +219,15 @@ def classify(model, x, **kwargs):
     Raises:
         ValueError: If the model is not calibrated, or no class was seen.
     """
-    if model.calibration is None:
-        raise ValueError(
-            "Call `calibrate` with held-out images before `classify`, and again after "
-            "training."
-        )
+    check_calibrated(model)
+    return classify_features(model, model.embed(x, **kwargs))
+
+
+def classify_features(model, features):
+    """As `classify`, of features `(n, d)` as from `DeepNCM.embed`."""
+    check_calibrated(model)
     classifier = model.classifier
-    check_seen(classifier)
-    features = ops.convert_to_tensor(model.embed(x, **kwargs))
+    features = ops.convert_to_tensor(features)
     judged = model.calibration.judge(classifier, features, classifier(features))
     judged = {name: ops.convert_to_numpy(values) for name, values in judged.items()}
     classes = judged["class"].astype("int64")
@@ -222,6 +238,16 @@ def classify(model, x, **kwargs):
         judged["p_value"].astype("float64"),
         judged["prediction_set"],
     )
+
+
+def check_calibrated(model):
+    """Raises a `ValueError` where a model cannot say when an image is of no class."""
+    if model.calibration is None:
+        raise ValueError(
+            "Call `calibrate` with held-out images before `classify`, and again after "
+            "training."
+        )
+    check_seen(model.classifier)
 
 
 def check_seen(classifier):

@@ -93,14 +93,16 @@ def keywords(rule):
     return re.split(r"\b(IF|AND|THEN)\b", rule)
 
 
-def page(kind, title, facts, cards):
+def page(kind, title, facts, cards, **summary):
     """The page.
 
     Args:
-        kind: String, `"explanations"` or `"gallery"`, of which there are templates.
+        kind: String, `"explanations"`, `"gallery"` or `"teaching"`, of which there are
+            templates.
         title: String.
         facts: Dictionary of names and strings or numbers, shown at the top.
         cards: List of `Card`.
+        **summary: What the template shows above the cards, where it does.
 
     Returns:
         String, the HTML file, to be written as UTF-8; the same for the same arguments.
@@ -121,6 +123,7 @@ def page(kind, title, facts, cards):
         policy=_policy(style, script),
         style=style,
         script=script,
+        **summary,
     )
     # A lone surrogate, as file names can have, could not be written as UTF-8.
     return text.encode("utf-8", "replace").decode()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model of a finished run, which is checked before it is built."""
+"""Model files, which are checked before a model is built: of runs, and of `teach`."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -33,10 +34,38 @@ def load(folder, config):
         RunError: If it is damaged, larger than its weights, or of another run.
     """
     path = folder / "model.keras"
-    try:
+    with _one_error(path):
         _check_sum(folder)
-        _check_archive(path, config)
+        is_segmentation = flags.task_of(config) == flags.SEGMENTATION
+        kind = Segmenter if is_segmentation else DeepNCM
+        _check_run(_check_archive(path, kind), config)
         return keras.models.load_model(path, compile=False)
+
+
+def load_taught(path):
+    """Loads what `python -m deepncm_tf.teach` wrote; nothing in it is executed.
+
+    Args:
+        path: `pathlib.Path` of the file.
+
+    Returns:
+        The `DeepNCM`, with its calibration and its pictures.
+
+    Raises:
+        RunError: If it is damaged, larger than its weights, or another model.
+    """
+    with _one_error(path):
+        _check_archive(path, DeepNCM)
+        model = keras.models.load_model(path, compile=False)
+        if model.calibration is None or model.pictures is None:
+            raise ValueError("it must be of python -m deepncm_tf.teach")
+        return model
+
+
+@contextlib.contextmanager
+def _one_error(path):
+    try:
+        yield
     except Exception as error:  # Keras raises what its many layers raise
         reason = one_line(error)
         raise runs.RunError(f"{path} cannot be read: {reason}") from error
@@ -57,8 +86,8 @@ def _check_sum(folder):
         )
 
 
-def _check_archive(path, config):
-    """Raises an error where a model is of another run or larger than its weights."""
+def _check_archive(path, kind):
+    """The config in a model file; raises an error where it is larger than its weights."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             array_files.check_size(info, path.stat().st_size)
@@ -71,16 +100,20 @@ def _check_archive(path, config):
             claimed = _bytes_claimed(weights)
     if claimed > stored:
         raise ValueError(f"{WEIGHTS} claims {claimed} bytes, and has {stored}")
-    is_segmentation = flags.task_of(config) == flags.SEGMENTATION
-    _check_class(model, Segmenter if is_segmentation else DeepNCM)
-    classifier = model["config"]["classifier"]
+    _check_class(model, kind)
+    size = _size(model["config"])
+    if size > stored:  # a weight takes a byte or more
+        raise ValueError(f"it claims {size} weights in {stored} bytes")
+    return model["config"]
+
+
+def _check_run(model, config):
+    """Raises an error where a model's config is of another run."""
+    classifier = model["classifier"]
     _check_class(classifier, classifiers.NAMES[config["ncm"]])
     wanted, received = flags.num_classes(config), classifier["config"]["num_classes"]
     if received != wanted:
         raise ValueError(f"the run has {wanted} classes. Received: num_classes={received}")
-    size = _size(model["config"])
-    if size > stored:  # a weight takes a byte or more
-        raise ValueError(f"it claims {size} weights in {stored} bytes")
 
 
 def _check_class(serialized, cls):

@@ -24,13 +24,13 @@ from deepncm_tf.data import (
     tfds_images,
 )
 from deepncm_tf.distribution import strategies
-from deepncm_tf.evaluation import explanation, neighbors
+from deepncm_tf.evaluation import cross_validation, explanation, neighbors
 from deepncm_tf.models import decoders, pixel_metrics, segmenter
 from deepncm_tf.models import deep_ncm as model
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import clustering, piecewise_linear
 from deepncm_tf.numerics.piecewise_linear import PiecewiseLinear
-from deepncm_tf.pages import page, pictures
+from deepncm_tf.pages import page, pictures, teaching
 from deepncm_tf.runs import training
 from official_resnet import BatchNormalization, cifar_resnet, imagenet_resnet, recipe
 
@@ -61,13 +61,18 @@ DOCUMENTED = [
     evaluation.nearest,
     explanation.explain,
     explanation.find_exemplars,
+    cross_validation.judge_held_out,
+    cross_validation.stratified_folds,
     folders.load,
+    folders.read_listings,
     folders.scan,
     folders.split,
     imagenet_resnet,
     page.Exemplar,
     page.explanations_page,
     page.gallery_page,
+    teaching.TaughtClass,
+    teaching.teaching_page,
     pictures.contact_sheet,
     pictures.png,
     augmentation.crop_and_mirror,
@@ -175,6 +180,7 @@ def test_readme_commands_parse():
     commands = documents.commands(README)
     of_runs = {"cifar_main", "explain", "discover", "evaluate", "features", "gallery"}
     others = {"continual", "few_shot", "segmentation_main"}
+    others |= {"teach", "classify", "imagenet_main"}
     assert of_runs | others == {module for module, _ in commands}
     for module, command in commands:
         documents.check_command(module, command)

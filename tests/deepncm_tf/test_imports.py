@@ -24,13 +24,14 @@ ROOMS = {
     "pages": "utils",
     "runs": "utils distribution numerics classifiers evaluation models data backbones "
     "flags pages",
-    "doors": "utils data flags models evaluation pages runs",
+    "teaching": "utils classifiers evaluation models data flags pages runs",
+    "doors": "utils data flags models evaluation pages runs teaching",
     "package": "utils models backbones",
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
-    "doors": "cifar_main continual discover evaluate explain features few_shot gallery "
-    "segmentation_main",
+    "doors": "cifar_main classify continual discover evaluate explain features few_shot "
+    "gallery imagenet_main segmentation_main teach",
     "package": "__init__",
 }
 FILES = {

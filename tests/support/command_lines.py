@@ -33,6 +33,7 @@ DEFAULTS = {
         "seed": 0,
     },
     explain: {
+        "model": None,
         "output": "report",
         "images": [],
         "num_queries": 100,
@@ -43,7 +44,13 @@ DEFAULTS = {
     },
     discover: {"k": ["1", "5", "30"], "temperature": 0.05, "data_dir": None},
     features: {"split": "train", "projector": None, "data_dir": None},
-    gallery: {"num_queries": 5, "num_neighbours": 3, "data_dir": None},
+    gallery: {
+        "models": [],
+        "model_dirs": [],
+        "num_queries": 5,
+        "num_neighbours": 3,
+        "data_dir": None,
+    },
     evaluate: {
         "k": ["1", "5"],
         "temperature": ["0.05"],
@@ -56,8 +63,8 @@ DEFAULTS = {
 }
 
 
-def run(patch, module, **values):
+def run(patch, module, *arguments, **values):
     """Runs a command line in this process, with these flags and the others' defaults."""
     flag_values = types.SimpleNamespace(**{**DEFAULTS[module], **values})
     patch.setattr(module, "FLAGS", flag_values)
-    module.main(["program"])
+    module.main(["program", *arguments])

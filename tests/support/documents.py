@@ -83,7 +83,8 @@ def check_command(module, command):
         flags.resolve(values)
     else:
         known = copy.deepcopy(importlib.import_module(f"deepncm_tf.{module}").FLAGS)
-        assert known([module, *shlex.split(command)]) == [module]
+        _, *pictures = known([module, *shlex.split(command)])
+        assert pictures == (["PICTURES"] if module == "classify" else [])
 
 
 def links(text):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A finished run, trained once for all the command lines that read it."""
 
+import shutil
+
 import pytest
+import taught
 from small_runs import use_few_digits, use_small_network
 
 from deepncm_tf import flags
@@ -33,3 +36,19 @@ def finished(request, tmp_path_factory):
         use_small_network(patch)
         training.run(flags.resolve(values))
     return request.param, folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    return taught.write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def model(pictures, tmp_path_factory):
+    """A model, and what teach printed, of pictures of which one lies among others."""
+    folder = tmp_path_factory.mktemp("taught")
+    shutil.copy(pictures / "green" / "001.jpg", pictures / "blue" / "green.jpg")
+    with pytest.MonkeyPatch.context() as patch:
+        taught.use_small_backbone(patch)
+        taught.run(patch, f"--images=folder:{pictures}", f"--output={folder / 'my.keras'}")
+    return folder / "my.keras"

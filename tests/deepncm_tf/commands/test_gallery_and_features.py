@@ -69,7 +69,7 @@ def test_a_gallery_is_of_one_dataset(finished, patch, tmp_path, capsys):
     output = str(tmp_path / "gallery.html")
     for other, message in (
         (tmp_path / "fine", "of runs with one --label. Received: ['coarse', 'fine']"),
-        (folder, "must be folders with different names"),
+        (folder, "must have different names"),
     ):
         with pytest.raises(SystemExit):
             run(patch, gallery, model_dirs=[str(folder), str(other)], output=output)

@@ -229,8 +229,8 @@ def test_a_terminal_that_is_closed_before_the_signal_is_heard(tmp_path):
 @pytest.mark.parametrize(
     "program",
     [
-        *("cifar_main", "continual", "discover", "evaluate"),
-        *("explain", "features", "few_shot", "gallery"),
+        *("cifar_main", "classify", "continual", "discover", "evaluate"),
+        *("explain", "features", "few_shot", "gallery", "imagenet_main", "teach"),
     ],
 )
 def test_every_command_line_while_it_imports(tmp_path, program):
