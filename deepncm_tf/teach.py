@@ -38,6 +38,7 @@ OF_METHODS = {flag.name for flag in METHOD_FLAGS} - {
     *WITHOUT_TRAINING,
     *("condensation_steps", "decay", "centroid_momentum", "bank_momentum"),
     *("bank_momentum_schedule", "bank_sharding", "sub_centroid_initializer"),
+    "anchor_epochs",
 }
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together

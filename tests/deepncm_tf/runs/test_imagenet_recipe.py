@@ -71,7 +71,9 @@ def test_rates():
     plan = TrainingPlan.make(flags.resolve(values), np.zeros(640, "int32"))
     rates = [float(plan.learning_rate(step)) for step in (0, 30, 31, 61, 81, 91)]
     np.testing.assert_allclose(rates, 0.025 * 10.0 ** -np.array([0, 0, 1, 2, 3, 4]), 1e-5)
-    assert RECIPES["snca_imagenet"].rate(0.1, 64) == 0.1
+    other = RECIPES["snca_imagenet"].learning_rate(0.1, 130, 64)
+    assert float(other(0)) == pytest.approx(0.1)
+    assert other.boundaries == [40, 80, 120]
 
 
 def test_weight_decay_leaves_batch_normalization_out():
