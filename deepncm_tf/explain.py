@@ -93,7 +93,7 @@ def main(argv):
     with command_line.errors():
         image_paths = image_files.find(FLAGS.images)
         if FLAGS.model:
-            check_model(FLAGS.model, FLAGS.model_dir, image_paths, FLAGS.alpha)
+            taught_model.check_flags(FLAGS.model, FLAGS.model_dir, image_paths, FLAGS.alpha)
         check_output(FLAGS.output)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
@@ -120,26 +120,6 @@ def main(argv):
             FLAGS.score,
         )
         print(written)
-
-
-def check_model(model, model_dir, image_paths, alpha=None):
-    """Raises an error unless there is a file of `teach`, alone, and images for it."""
-    if model_dir:
-        raise ValueError(
-            "--model must be given without --model_dir. Received: "
-            f"--model={model} --model_dir={model_dir}"
-        )
-    if not image_paths:
-        raise ValueError(
-            "--images must be given with --model, which has learnt all pictures of its "
-            f"folder. Received: --model={model}"
-        )
-    if alpha is not None:
-        raise ValueError(
-            "--alpha must be given to teach, which calibrates. Received: "
-            f"--model={model} --alpha={alpha}"
-        )
-    taught_model.check_file("model", model)
 
 
 def check_output(path):

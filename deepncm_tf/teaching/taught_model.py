@@ -23,6 +23,26 @@ def check_file(flag, path):
     open(path, "rb").close()  # an OSError says what is amiss
 
 
+def check_flags(model, model_dir, image_paths, alpha=None):
+    """Raises a ValueError unless `explain` has a file of `teach`, alone, and images."""
+    if model_dir:
+        raise ValueError(
+            "--model must be given without --model_dir. Received: "
+            f"--model={model} --model_dir={model_dir}"
+        )
+    if not image_paths:
+        raise ValueError(
+            "--images must be given with --model, which has learnt all pictures of its "
+            f"folder. Received: --model={model}"
+        )
+    if alpha is not None:
+        raise ValueError(
+            "--alpha must be given to teach, which calibrates. Received: "
+            f"--model={model} --alpha={alpha}"
+        )
+    check_file("model", model)
+
+
 def open_run(path, data_dir=None):
     """What `teach` or a run has made.
 

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import OnlineMean, SubCentroids
-from deepncm_tf.models import rejection
+from deepncm_tf.models import calibration, rejection
 
 C = 3
 
@@ -67,7 +67,7 @@ def test_p_values_of_equal_scores_and_empty_classes():
     ordered = np.array([1.0, 2.0, 2.0, 5.0, 7.0], "float32")  # 3 of class 0, 2 of class 2
     counts = np.array([3, 0, 2])
     values = np.array([[0.0] * 3, [2.0] * 3, [9.0] * 3, [np.nan] * 3], "float32")
-    found = rejection._p_values(ordered, counts, values)
+    found = calibration.p_values_of(ordered, counts, values)
     expected = [[1 / 4, 1, 1 / 3], [1, 1, 1 / 3], [1, 1, 1], [1 / 4, 1, 1 / 3]]
     np.testing.assert_allclose(found, expected)
 
@@ -78,7 +78,7 @@ def test_the_threshold_is_where_p_values_reach_alpha(alpha):
     number = np.array([39])
     found = rejection.Calibration("distance", alpha, ordered, ordered, number)
     values = np.append(ordered, [-9.0, 9.0]).astype("float32")
-    p_values = np.asarray(rejection._p_values(ordered, number, values[:, None]))[:, 0]
+    p_values = np.asarray(calibration.p_values_of(ordered, number, values[:, None]))[:, 0]
     np.testing.assert_array_equal(values < found.threshold, p_values <= alpha)
     few = rejection.Calibration("distance", 0.001, ordered, ordered, number)
     assert few.threshold == -np.inf
