@@ -4,6 +4,7 @@
 import csv
 import io
 import json
+import re
 import statistics
 
 from deepncm_tf import flags, runs
@@ -16,6 +17,7 @@ FIGURES = (
     "epochs",
     "final_val_accuracy",
     "final_test_rmd",
+    "initial_test_accuracy",
 )
 PIXEL_FIGURES = ("final_test_mean_iou", "best_test_mean_iou", "final_spread")
 # Of EVALUATION_FILES, with the titles of their columns.
@@ -69,7 +71,7 @@ def records(results):
 
 
 def groups(results):
-    """Runs that differ in their seed alone, together.
+    """Runs that differ in their seed alone, or in that of a run they begin with, together.
 
     Returns:
         List of (dictionary of the varied flags without the seed, list of runs).
@@ -78,9 +80,14 @@ def groups(results):
     by_settings = {}
     for result in results:
         identity = runs.flags_identity(result["flags"])
-        settings = {name: identity.get(name) for name in names}
+        settings = {name: _without_seed(identity.get(name)) for name in names}
         by_settings.setdefault(json.dumps(settings), (settings, []))[1].append(result)
     return list(by_settings.values())
+
+
+def _without_seed(value):
+    """A flag's value; of the name of a run what its seeds have in common."""
+    return re.sub(r"_seed=\d+$", "", value) if isinstance(value, str) else value
 
 
 def mean_and_std(values):
@@ -98,6 +105,7 @@ def markdown(results):
     if not results:
         return "No finished runs.\n"
     columns = {
+        "before training": lambda run: run.get("initial_test_accuracy"),
         "validation": lambda run: run.get("final_val_accuracy"),
         "mean IoU": lambda run: run.get("final_test_mean_iou"),
         "final test accuracy": lambda run: run["final_test_accuracy"],

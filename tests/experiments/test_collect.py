@@ -221,3 +221,21 @@ def test_committed_results_are_those_of_the_grids():
         name = flags.run_name(runs.flags_identity(stored))
         assert stored["model_dir"] == path.name == name
         assert len(collect.read_metrics(path)) == stored["train_epochs"]
+
+
+def test_runs_that_begin_with_runs_of_other_seeds(tmp_path):
+    """They are one setting, with what they knew before training."""
+    for seed, initial in enumerate((0.2, 0.4)):
+        values = {"init_from": f"runs/digits_seed={seed}", "seed": seed}
+        write_run(tmp_path / f"{seed}", config(**values), 0.5)
+        path = tmp_path / f"{seed}" / "result.json"
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "initial_test_accuracy": initial}))
+    results = collect.read_runs(collect.finished(tmp_path).values())
+    (row,) = tables.markdown(results).splitlines()[2:]
+    assert "| runs/digits | 30.00 ± 14.14% | 50.00 ± 0.00% |" in row
+    assert row.endswith("| 2 |")
+    assert [record["initial_test_accuracy"] for record in tables.records(results)] == [
+        0.2,
+        0.4,
+    ]
