@@ -79,6 +79,8 @@ absl_flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 
+REPORT = {"index.html", "exemplars.png", "explanations.json", "scores.png"}
+
 command_line = CommandLine("explain", __doc__, FLAGS)
 
 
@@ -94,7 +96,7 @@ def main(argv):
         image_paths = image_files.find(FLAGS.images)
         if FLAGS.model:
             taught_model.check_flags(FLAGS.model, FLAGS.model_dir, image_paths, FLAGS.alpha)
-        check_output(FLAGS.output)
+        output_files.check_report(FLAGS.output, REPORT)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
         check_alpha(FLAGS.alpha)
@@ -120,21 +122,6 @@ def main(argv):
             FLAGS.score,
         )
         print(written)
-
-
-def check_output(path):
-    """Raises a ValueError unless the folder is new, empty or holds an earlier report."""
-    folder = pathlib.Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output must be a folder. Received: --output={path}")
-    others = {p.name for p in folder.iterdir()} if folder.exists() else set()
-    others -= {"index.html", "exemplars.png", "explanations.json", "scores.png"}
-    if others:
-        raise ValueError(
-            "--output must be a folder that is new or holds an earlier report; this one "
-            f"holds other files, such as {min(others)}. Received: --output={path}"
-        )
-    output_files.check_folder("output", folder)
 
 
 def check_alpha(alpha):

@@ -33,6 +33,11 @@ class ClassState(keras.layers.Layer):
                 f"classifier={self!r}"
             )
 
+    @property
+    def feature_variables(self):
+        """Variables that training finds and that belong to features, not to classes."""
+        return []
+
     def refresh(self):
         """Computes what follows from the state, where that is too costly for each update.
 

@@ -281,11 +281,6 @@ class Classifier(ClassState):
         others = ops.transpose(self.unit_features(others))
         return ops.matmul(self.unit_features(features), others)
 
-    @property
-    def feature_variables(self):
-        """Variables that training finds and that belong to features, not to classes."""
-        return []
-
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
 

@@ -30,6 +30,26 @@ def check_folder(flag, folder, value=None):
         ) from error
 
 
+def check_report(path, names):
+    """Raises a ValueError unless --output is new, empty or holds an earlier report.
+
+    Args:
+        path: Path of the folder.
+        names: Names of the files of a report.
+    """
+    folder = pathlib.Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output must be a folder. Received: --output={path}")
+    others = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    others -= set(names)
+    if others:
+        raise ValueError(
+            "--output must be a folder that is new or holds an earlier report; this one "
+            f"holds other files, such as {min(others)}. Received: --output={path}"
+        )
+    check_folder("output", folder)
+
+
 def check_file(flag, path):
     """As `check_folder`, for the path of a file."""
     path = pathlib.Path(path)
