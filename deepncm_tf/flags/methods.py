@@ -97,9 +97,11 @@ METHOD_FLAGS = (
         "sub_centroid_initializer",
         "orthogonal",
         ("random", "class", "orthogonal", "samples"),
-        "Where the sub-centroids of --ncm=dnc start.",
+        "Where the sub-centroids of --ncm=dnc start; of pixels by default random: those "
+        "that start near each other stay so.",
         method="dnc",
         argument="initializer",
+        from_task={"segmentation": "random"},
     ),
     choice(
         "feature_norm",

@@ -22,6 +22,7 @@ def test_defaults():
         "num_sub_centroids": "10",
         "centroid_momentum": 0.999,
         "memory_batches": 0,
+        "sub_centroid_initializer": "random",
         "backbone": "resnet8",
         "image_shape": "64x64",
         "learning_rate": 0.1,
