@@ -8,16 +8,13 @@ import runpy
 
 import documents
 import pytest
+from PIL import Image
 
 import deepncm_tf
 from deepncm_tf import classifiers
 
-SLOW = {
-    "first_model",
-    "pixels",
-    "unknown",
-    "why",
-}  # those that take longer than some three seconds
+# Those that take longer than some three seconds.
+SLOW = {"devices", "first_model", "pixels", "unknown", "why"}
 TEXTS = {path.relative_to(documents.DOCS).as_posix(): path for path in documents.PAGES}
 WITH_CODE = [
     pytest.param(name, marks=pytest.mark.slow if path.stem in SLOW else [])
@@ -34,6 +31,15 @@ def test_guide(name, tmp_path, monkeypatch):
     assert said
     for printed, text in said:
         documents.assert_alike(printed, text)
+    for path in tmp_path.glob("*.png"):
+        assert_same_size(path, documents.DOCS / "pictures" / path.name)
+
+
+def assert_same_size(made, kept):
+    """Asserts that a picture shows something, in the size of that in the documentation."""
+    with Image.open(made) as made, Image.open(kept) as kept:
+        assert made.size == kept.size
+        assert len(set(made.convert("L").tobytes())) > 20
 
 
 @pytest.mark.parametrize(
@@ -91,15 +97,11 @@ def test_every_picture_is_shown_and_made():
 
 
 @pytest.mark.slow
-def test_pictures_are_made(tmp_path):
-    from PIL import Image
-
+@pytest.mark.parametrize("name", ["means", "scores"])  # the others guides write themselves
+def test_picture_is_made(name, tmp_path):
     program = runpy.run_path(str(documents.DOCS / "make_pictures.py"))
-    program["main"](tmp_path)
-    for path in (documents.DOCS / "pictures").glob("*.png"):
-        with Image.open(path) as kept, Image.open(tmp_path / path.name) as made:
-            assert kept.size == made.size
-            assert len(set(made.convert("L").getdata())) > 20
+    program[f"draw_{name}"](tmp_path / f"{name}.png")
+    assert_same_size(tmp_path / f"{name}.png", documents.DOCS / "pictures" / f"{name}.png")
 
 
 def test_reference_has_every_public_name():
