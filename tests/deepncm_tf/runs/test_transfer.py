@@ -89,7 +89,8 @@ def test_all_but_the_state_of_classes(tmp_path, sources, ncm, monkeypatch):
     np.testing.assert_allclose(result["initial_test_accuracy"], accuracy, atol=1e-6)
     if ncm in ("online", "condensation", "decay"):
         means = np.stack([features[labels == c].mean(axis=0) for c in range(10)])
-        np.testing.assert_allclose(model.classifier.means, means, atol=1e-5)
+        # Features are of the order of 100, and float32 adds them up otherwise.
+        np.testing.assert_allclose(model.classifier.means, means, rtol=1e-5, atol=1e-3)
     if ncm == "nca":
         np.testing.assert_allclose(model.classifier.bank, units, atol=1e-5)
         np.testing.assert_array_equal(model.classifier.bank_labels, labels)
