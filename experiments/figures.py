@@ -1,36 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of the sweep, drawn from the small files of finished runs.
 
-Each function takes runs as from `collect.read_runs` and returns a Matplotlib figure.
+Each function takes runs as from `collect.read_runs` and returns a Matplotlib figure; a
+method has one colour in all of them.
 """
 
-import pathlib
-
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deepncm_tf.utils import files
 from experiments import tables
-from experiments.published import pairs, rank_correlations, setting
+from experiments.drawing import (
+    COLORS,
+    TITLES,
+    color,
+    curve,
+    in_percent,
+    label,
+    label_right,
+    panels,
+    percent,
+    shades,
+)
+from experiments.published import rank_correlations, setting
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "0.6"
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "digits": "Digits"}
 PANELS = (("online", "softmax"), ("condensation",), ("decay",))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+RATES = (0.1, 0.01)
 
 
-def overview(runs, published, curves=None):
+def overview(runs, published):
     """Test accuracy over epochs in six panels, beside the published final accuracies.
 
     Args:
         runs: List of finished runs on CIFAR-10 and CIFAR-100, one seed each.
-        published: Dictionary as from `published.read`; grey horizontal lines.
-        curves: Dictionary as from `published.read_curves`, drawn behind; their epochs are
-            stretched or shrunk to the length of the runs.
+        published: Dictionary as from `published.read`; diamonds at the right edge.
     """
-    figure, axes = _panels(2, 3, (13, 9.5), sharey="row")
+    figure, axes = panels(2, 3, (13, 9), sharey="row")
+    labels = {}
     for row, dataset in zip(axes, ("cifar10", "cifar100"), strict=True):
         for axis, methods in zip(row, PANELS, strict=True):
             chosen = [
@@ -38,42 +42,47 @@ def overview(runs, published, curves=None):
                 for run in _sorted(runs)
                 if run["flags"]["dataset"] == dataset and run["flags"]["ncm"] in methods
             ]
-            _overview_panel(axis, chosen, published, curves or {})
+            labels[axis] = _overview_lines(axis, chosen, published)
             axis.set_title(f"{TITLES[dataset]}: {', '.join(methods)}")
+        in_percent(row[0])
+        row[0].set_ylabel("test accuracy")
+    for axis in axes.flat:  # last, as the panels of a row share their limits
+        label_right(axis, labels[axis])
+    handles = [
+        Line2D([], [], color="0.3", linestyle="-", label="learning rate 0.1"),
+        Line2D([], [], color="0.3", linestyle="--", label="learning rate 0.01"),
+        Line2D([], [], color="0.3", marker="D", linestyle="", markersize=4, mfc="none",
+               label="published, final: ResNet-32, 250 epochs"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _overview_panel(axis, runs, published, curves):
-    settings = [setting(run["flags"]) for run in runs]
-    colors = {
-        one: COLORS[i] for i, one in enumerate(dict.fromkeys(s[1:3] for s in settings))
+def _overview_lines(axis, runs, published):
+    labels = []
+    tones = {
+        method: shades(setting(r["flags"])[2] for r in runs if r["flags"]["ncm"] == method)
+        for method in {run["flags"]["ncm"] for run in runs}
     }
-    for run, where in zip(runs, settings, strict=True):
-        epochs, accuracies = _curve(run, "test_accuracy")
-        if where in published:
-            axis.axhline(published[where]["final"], color=GREY, linewidth=0.8, zorder=1)
-        if behind := curves.get(where):
-            scale = run["epochs"] / len(behind)
-            x = [scale * (i + 1) for i in range(len(behind))]
-            axis.plot(x, behind, color="0.85", linewidth=0.6, zorder=0)
+    for run in runs:
+        _, method, parameter, rate = where = setting(run["flags"])
+        ink = color(method, tones[method][parameter])
         axis.plot(
-            epochs,
-            accuracies,
-            color=colors[where[1:3]],
-            linestyle="-" if where[3] >= 0.1 else "--",
-            label=f"{_label(run)}: {_percent(run['final_test_accuracy'])} "
-            f"({_percent(run['best_test_accuracy'])})",
+            *curve(run, "test_accuracy"), color=ink, linestyle="-" if rate >= 0.1 else "--"
         )
-    handles, _ = axis.get_legend_handles_labels()
-    handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="published, final"))
+        final = run["final_test_accuracy"]
+        labels.append((run["epochs"], final, _with_final(run), color(method)))
+        if where in published:
+            axis.plot(
+                1, published[where]["final"], "D", color=ink, markersize=4, mfc="none",
+                transform=axis.get_yaxis_transform(), clip_on=False, zorder=3,
+            )  # fmt: skip
     axis.set_xlabel("epoch")
-    # Below: eight curves leave no room inside.
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
-    title = "test accuracy in %: final (best)"
-    axis.legend(
-        handles=handles, fontsize=6.5, ncols=2, title=title, title_fontsize=6.5, **place
-    )
-    axis.set_ylabel("test accuracy")
+    return labels
+
+
+def _with_final(run):
+    return f"{label(run)}: {percent(run['final_test_accuracy'])}"
 
 
 def best_of(runs):
@@ -86,7 +95,7 @@ def best_of(runs):
         runs: List of finished runs.
     """
     datasets = _datasets(runs)
-    figure, axes = _panels(1, len(datasets), (5.5 * len(datasets), 4))
+    figure, axes = panels(1, len(datasets), (6 * len(datasets), 4))
     for axis, dataset in zip(axes[0], datasets, strict=True):
         best = {}
         for run in _sorted(runs):
@@ -95,122 +104,137 @@ def best_of(runs):
                 best[method] = max(
                     best.get(method, run), run, key=lambda one: one["final_test_accuracy"]
                 )
-        for color, run in zip(COLORS, best.values(), strict=False):
-            epochs, accuracies = _curve(run, "test_accuracy")
-            label = f"{_label(run)}: {_percent(run['final_test_accuracy'])}"
-            axis.plot(epochs, accuracies, color=color, label=label)
+        labels = []
+        for method, run in best.items():
+            axis.plot(*curve(run, "test_accuracy"), color=color(method))
+            final = run["final_test_accuracy"]
+            labels.append((run["epochs"], final, _with_final(run), color(method)))
         axis.set(title=TITLES[dataset], xlabel="epoch", ylabel="test accuracy")
-        axis.legend(fontsize=8)
+        in_percent(axis)
+        label_right(axis, labels)
     return figure
 
 
 def relative_mean_distance(runs):
-    """RMD, the distance of the class means in use from the true ones, over epochs.
+    """RMD, how far the class means in use are from those of a batch, over epochs.
 
     Solid: training images; dashed: test images. Runs without class means are left out.
 
     Args:
         runs: List of finished runs, one seed each.
     """
-    runs = [run for run in _sorted(runs) if _curve(run, "test_rmd")[0]]
+    runs = [run for run in _sorted(runs) if curve(run, "test_rmd")[0]]
     datasets = _datasets(runs)
-    figure, axes = _panels(1, len(datasets), (5.5 * len(datasets), 4))
+    figure, axes = panels(1, len(datasets), (6 * len(datasets), 4))
     for axis, dataset in zip(axes[0], datasets, strict=True):
         chosen = [run for run in runs if run["flags"]["dataset"] == dataset]
-        for color, run in zip(COLORS, chosen, strict=False):
-            axis.plot(*_curve(run, "rmd"), color=color, label=_label(run))
-            axis.plot(*_curve(run, "test_rmd"), color=color, linestyle="--")
-        axis.set(title=TITLES[dataset], xlabel="epoch", ylabel="RMD", yscale="log")
-        axis.legend(fontsize=8, title="solid: train, dashed: test", title_fontsize=8)
+        axis.set(title=TITLES[dataset], xlabel="epoch", yscale="log")
+        axis.set_ylabel("relative mean distance")
+        labels = []
+        for run in chosen:
+            method = run["flags"]["ncm"]
+            same = [one for one in chosen if one["flags"]["ncm"] == method]
+            ink = color(method, shades(map(_in_full, same))[_in_full(run)])
+            axis.plot(*curve(run, "rmd"), color=ink)
+            axis.plot(*curve(run, "test_rmd"), color=ink, linestyle="--")
+            last = [values[-1] for values in curve(run, "test_rmd")]
+            labels.append((*last, _in_full(run), color(method)))
+        label_right(axis, labels)
+    handles = [
+        Line2D([], [], color="0.3", linestyle=style, label=text)
+        for style, text in (("-", "training images"), ("--", "test images"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def methods(runs):
-    """Final test accuracy of each method: mean and standard deviation over seeds.
+    """Final test accuracy in each setting: mean and standard deviation over seeds.
+
+    A row for each setting, as in `tables.markdown`.
 
     Args:
         runs: List of finished runs, several seeds of each setting.
     """
     datasets = _datasets(runs)
-    figure, axes = _panels(1, len(datasets), (5.5 * len(datasets), 4))
-    for axis, dataset in zip(axes[0], datasets, strict=True):
-        members = [run for run in _sorted(runs) if run["flags"]["dataset"] == dataset]
-        groups = {}
-        for run in members:
-            groups.setdefault(_label(run), []).append(run["final_test_accuracy"])
-        for place, (color, values) in enumerate(zip(COLORS, groups.values(), strict=False)):
+    groups = [
+        (members[0], [run["final_test_accuracy"] for run in members])
+        for _, members in tables.groups(_sorted(runs))
+    ]
+    rows = {
+        name: [g for g in groups if g[0]["flags"]["dataset"] == name] for name in datasets
+    }
+    longest = max(map(len, rows.values()), default=1)
+    figure, axes = panels(1, len(datasets), (6 * len(datasets), 1.2 + 0.38 * longest))
+    for axis, (dataset, settings) in zip(axes[0], rows.items(), strict=True):
+        for place, (run, values) in enumerate(settings):
+            ink = color(run["flags"]["ncm"])
             mean, std = tables.mean_and_std(values)
-            axis.errorbar(place, mean, yerr=std, fmt="o", color=color, capsize=4)
-            axis.plot([place + 0.15] * len(values), values, ".", color=color, alpha=0.6)
-        names = [
-            f"{name.replace(' ', chr(10))}\nn={len(values)}"
-            for name, values in groups.items()
-        ]
-        axis.set_xticks(range(len(groups)), names, fontsize=8)
-        axis.set(title=TITLES[dataset], ylabel="final test accuracy")
-        axis.margins(x=0.1)
+            axis.errorbar(mean, place, xerr=std, fmt="o", color=ink, capsize=4)
+            axis.plot(values, [place + 0.2] * len(values), ".", color=ink, alpha=0.5)
+            text = percent(mean) if std is None else f"{100 * mean:.1f} ± {100 * std:.1f} %"
+            axis.annotate(
+                text, (1.02, place), xycoords=("axes fraction", "data"), color=ink,
+                fontsize=8, va="center", annotation_clip=False,
+            )  # fmt: skip
+        names = [f"{_in_full(run)} (n = {len(v)})" for run, v in settings]
+        axis.set_yticks(range(len(settings)), names, fontsize=8)
+        axis.invert_yaxis()
+        axis.set(title=TITLES[dataset], xlabel="final test accuracy")
+        axis.margins(x=0.08)
+        in_percent(axis, "x")
     return figure
 
 
+def _in_full(run):
+    """Also with what makes rows of one method differ in the table."""
+    dimensions = run["flags"].get("embedding_dim")
+    parts = run["flags"].get("num_sub_centroids")
+    text = label(run) if parts is None else f"{label(run)}, K = {parts}"
+    return text if dimensions is None else f"{text}, {dimensions} dimensions"
+
+
 def scatter(runs, published):
-    """Our final accuracies against the published ones, with rank correlations.
+    """Our final accuracies against the published ones, a panel for each learning rate.
+
+    The rank correlation is that within the learning rate, of which the order owes nothing
+    to the rate itself.
 
     Args:
         runs: List of finished runs, one seed each.
         published: Dictionary as from `published.read`.
     """
-    correlations = rank_correlations(runs, published)
-    figure, axes = _panels(1, len(correlations), (5.5 * len(correlations), 4.5))
-    for axis, (dataset, (rho, n)) in zip(axes[0], correlations.items(), strict=True):
-        for i, method in enumerate(("softmax", "online", "condensation", "decay")):
-            for rate, filled in ((0.1, True), (0.01, False)):
-                some = [
-                    run
-                    for run in runs
-                    if run["flags"]["ncm"] == method
-                    and run["flags"]["learning_rate"] == rate
-                ]
-                ours, theirs = pairs(some, published, dataset)
-                axis.scatter(
-                    theirs,
-                    ours,
-                    marker=MARKERS[i],
-                    edgecolors=COLORS[i],
-                    facecolors=COLORS[i] if filled else "none",
-                    label=f"{method}, lr {rate}" if ours else None,
-                )
-        axis.set(
-            title=f"{TITLES[dataset]}: rank correlation {rho:.2f} ({n} runs)",
-            xlabel="published final test accuracy",
-            ylabel="final test accuracy here",
-        )
-        axis.legend(fontsize=7)
+    runs = [run for run in _sorted(runs) if setting(run["flags"]) in published]
+    compared = rank_correlations(runs, published)
+    datasets = [name for name in _datasets(runs) if name in compared]
+    figure, axes = panels(len(RATES), len(datasets), (6 * len(datasets), 8))
+    for row, rate in zip(axes, RATES, strict=True):
+        within = [run for run in runs if run["flags"]["learning_rate"] == rate]
+        found = rank_correlations(within, published)
+        for axis, dataset in zip(row, datasets, strict=True):
+            chosen = [run for run in within if run["flags"]["dataset"] == dataset]
+            _points(axis, chosen, published)
+            title = f"{TITLES[dataset]}, learning rate {rate:g}"
+            if dataset in found:
+                rho, n = found[dataset]
+                title += f": rank correlation {rho:.2f} ({n} runs)"
+            axis.set_title(title, fontsize=10)
+            axis.set_xlabel("published final test accuracy")
+            axis.set_ylabel("final test accuracy here")
     return figure
 
 
-def save(figure, name, folder):
-    """Writes NAME.png and NAME.pdf, the same bytes for the same figure.
-
-    Returns:
-        List of the two paths.
-    """
-    paths = [pathlib.Path(folder) / f"{name}.{suffix}" for suffix in ("png", "pdf")]
-    for path, metadata in zip(
-        paths, ({"Software": None}, {"CreationDate": None}), strict=True
-    ):
-        files.write_atomically(
-            path, lambda where, metadata=metadata: figure.savefig(where, metadata=metadata)
-        )
-    return paths
-
-
-def _panels(rows, columns, size, **kwargs):
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
-    for axis in axes.flat:
-        axis.grid(True, color="0.93")
-        axis.set_axisbelow(True)
-    return figure, axes
+def _points(axis, runs, published):
+    labels = []
+    theirs = [published[setting(run["flags"])]["final"] for run in runs]
+    for run, x in zip(runs, theirs, strict=True):
+        method, y = run["flags"]["ncm"], run["final_test_accuracy"]
+        axis.plot(x, y, "o", color=color(method), markersize=5)
+        labels.append((x, y, label(run).partition(",")[0], color(method)))
+    axis.margins(x=0.3, y=0.08)
+    in_percent(axis)
+    in_percent(axis, "x")
+    label_right(axis, labels, outside=False)
 
 
 def _datasets(runs):
@@ -219,27 +243,14 @@ def _datasets(runs):
 
 
 def _sorted(runs):
-    """Methods in the order of the panels, parameters and learning rates falling."""
-    order = [method for panel in PANELS for method in panel]
+    """Methods in the order of the colours, parameters rising and learning rates falling."""
+    order = list(COLORS)
 
     def place(run):
         dataset, method, parameter, rate = setting(run["flags"])
         known = order.index(method) if method in order else len(order)
-        return dataset, known, method, parameter or 0, -rate, run["flags"]["seed"]
+        dimensions = run["flags"].get("embedding_dim") or 0
+        seed = run["flags"]["seed"]
+        return dataset, known, method, parameter or 0, dimensions, -rate, seed
 
     return sorted(runs, key=place)
-
-
-def _label(run):
-    _, method, parameter, rate = setting(run["flags"])
-    text = method if parameter is None else f"{method} {parameter:g}"
-    return text if rate == 0.1 else f"{text}, lr {rate:g}"
-
-
-def _curve(run, name):
-    entries = [entry for entry in run["metrics"] if name in entry]
-    return [entry["epoch"] for entry in entries], [entry[name] for entry in entries]
-
-
-def _percent(value):
-    return f"{100 * value:.1f}"

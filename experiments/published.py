@@ -30,21 +30,6 @@ def read(path=None):
         }
 
 
-def read_curves(path):
-    """Published test accuracies, an epoch each: dictionary from `setting` to a list.
-
-    Args:
-        path: Path of a CSV file with the columns dataset, ncm, parameter, learning_rate,
-            epoch and test_accuracy.
-    """
-    curves = {}
-    with pathlib.Path(path).open(newline="") as file:
-        for row in csv.DictReader(file):
-            flags = {**row, PARAMETERS.get(row["ncm"], ""): row["parameter"]}
-            curves.setdefault(setting(flags), []).append(float(row["test_accuracy"]))
-    return curves
-
-
 def setting(flags):
     """What a published result belongs to: dataset, method, its parameter, learning rate."""
     parameter = flags.get(PARAMETERS.get(flags["ncm"], ""))

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 from finished import write_run
+from matplotlib.colors import to_rgb
 
-from experiments import collect, figures, grid, published
+from experiments import collect, draw, drawing, figures, grid, published, tables
 
 ROOT = pathlib.Path(collect.__file__).parents[1]
 
@@ -24,24 +25,60 @@ def runs(tmp_path):
     return collect.read_runs(folders)
 
 
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
 def test_overview(runs):
-    curves = {one: [0.1, 0.2, 0.3] for one in published.read()}
-    figure = figures.overview(runs, published.read(), curves)
+    figure = figures.overview(runs, published.read())
     assert len(figure.axes) == 6
-    numbers = [len(axis.get_legend().get_texts()) - 1 for axis in figure.axes]
-    assert numbers == [4, 8, 8, 4, 4, 4]  # all 32, in the order of the panels
+    assert [len(axis.texts) for axis in figure.axes] == [4, 8, 8, 4, 4, 4]  # all 32
     decay = figure.axes[5]
     assert decay.get_title() == "CIFAR-100: decay"
-    label = decay.get_legend().get_texts()[3].get_text()
-    assert label.startswith("decay 0.95: 63.")
-    assert decay.get_legend().get_title().get_text().endswith("final (best)")
-    grey = [line for line in decay.lines if line.get_color() == figures.GREY]
+    assert texts(decay)[3].startswith("decay 0.95: 63.")
+    assert texts(decay)[3].endswith(" %")
+    marks = [line for line in decay.lines if line.get_marker() == "D"]
     wanted = [
         v["final"] for k, v in published.read().items() if k[:2] == ("cifar100", "decay")
     ]
-    assert sorted(line.get_ydata()[0] for line in grey) == sorted(wanted)
-    behind = [line for line in decay.lines if line.get_color() == "0.85"]
-    assert list(behind[0].get_xdata()) == [2, 4, 6]  # stretched to six epochs
+    assert sorted(mark.get_ydata()[0] for mark in marks) == sorted(wanted)
+    assert {mark.get_xdata()[0] for mark in marks} == {1}  # the right edge
+    assert len(decay.lines) == 2 * len(marks)  # and nothing behind
+    assert figure.axes[0].yaxis.get_major_formatter()(0.125, 0) == "12.5 %"
+
+
+def test_a_method_has_one_colour_in_all_figures(runs):
+    """That of the palette, lighter for further settings of the method."""
+    finals = published.read()
+    drawn = [
+        figures.overview(runs, finals),
+        figures.best_of(runs),
+        figures.scatter(runs, finals),
+        figures.relative_mean_distance(runs[::5]),
+    ]
+    for figure in drawn:
+        found = {
+            (text.get_text().split()[0].rstrip(":,"), text.get_color())
+            for axis in figure.axes
+            for text in axis.texts
+        }
+        assert len(found) >= 2
+        for method, ink in found:
+            assert ink == to_rgb(drawing.COLORS[method])
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([], []),
+        ([5], [5]),
+        ([0, 9], [0, 9]),
+        ([3, 3], [2.5, 3.5]),
+        ([4, 1, 4], [3.5, 1, 4.5]),
+    ],
+)
+def test_labels_do_not_touch(values, places):
+    assert drawing.spread(values, 1).tolist() == places
 
 
 def test_overview_of_a_part_of_the_runs(runs):
@@ -60,8 +97,8 @@ def test_best_of(runs):
         for run in runs
         if (run["flags"]["dataset"], run["flags"]["ncm"]) == ("cifar10", "decay")
     )
-    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert any(t.startswith("decay") and t.endswith(f"{100 * best:.1f}") for t in texts)
+    labels = texts(figure.axes[0])
+    assert any(t.startswith("decay") and t.endswith(f"{100 * best:.1f} %") for t in labels)
 
 
 def test_relative_mean_distance(runs):
@@ -75,18 +112,29 @@ def test_relative_mean_distance(runs):
 
 
 def test_methods_have_error_bars(tmp_path):
+    """A row for each row of the table, whatever its settings are."""
+    rows = [
+        row
+        for name in ("methods", "embedding")
+        for row in grid.read(ROOT / f"experiments/{name}.tsv")
+    ]
     folders = [
         write_run(tmp_path / row.run, row.config, 0.5 + 0.1 * row.config["seed"])
-        for row in grid.read(ROOT / "experiments/methods.tsv")
+        for row in rows
     ]
-    figure = figures.methods(collect.read_runs(folders))
+    runs = collect.read_runs(folders)
+    figure = figures.methods(runs)
+    names = [[label.get_text() for label in a.get_yticklabels()] for a in figure.axes]
+    assert sum(map(len, names)) == len(tables.groups(runs)) == 14
+    assert "softmax, 128 dimensions (n = 3)" in names[1]
+    assert "dnc, K = 4, 128 dimensions (n = 3)" in names[0]
     for axis in figure.axes:
-        assert len(axis.containers) == len(axis.get_xticklabels())
+        assert len(axis.containers) == len(axis.get_yticklabels())
         line, _, (bars,) = axis.containers[0]
-        assert line.get_ydata() == pytest.approx([0.6])
-        low, high = bars.get_segments()[0][:, 1]
+        assert line.get_xdata() == pytest.approx([0.6])
+        low, high = bars.get_segments()[0][:, 0]
         assert (low, high) == pytest.approx((0.5, 0.7))
-        assert axis.get_xticklabels()[0].get_text().endswith("n=3")
+        assert texts(axis) == ["60.0 ± 10.0 %"] * len(axis.containers)
 
 
 def test_rank_correlation(runs):
@@ -101,31 +149,42 @@ def test_rank_correlation(runs):
         run["final_test_accuracy"] *= -1
     assert published.rank_correlations(runs, finals)["cifar100"][0] == pytest.approx(-1)
     figure = figures.scatter(runs, finals)
-    assert "rank correlation -1.00 (12 runs)" in figure.axes[1].get_title()
-    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 20
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[0] == "CIFAR-10, learning rate 0.1: rank correlation -1.00 (10 runs)"
+    assert titles[3] == "CIFAR-100, learning rate 0.01"  # of two runs
+    assert [len(axis.lines) for axis in figure.axes] == [10, 10, 10, 2]
+    assert sorted(texts(figure.axes[0]))[:2] == ["condensation 100", "condensation 195"]
 
 
 def test_files_are_the_same_for_the_same_figure(runs, tmp_path):
-    paths = figures.save(figures.best_of(runs), "one", tmp_path)
+    paths = drawing.save(figures.best_of(runs), "one", tmp_path)
     assert [path.name for path in paths] == ["one.png", "one.pdf"]
     before = [path.read_bytes() for path in paths]
     assert before[0].startswith(b"\x89PNG")
     assert before[1].startswith(b"%PDF")
-    figures.save(figures.best_of(runs), "one", tmp_path)
+    drawing.save(figures.best_of(runs), "one", tmp_path)
     assert [path.read_bytes() for path in paths] == before
 
 
-def test_published_curves_are_read_with_their_settings(tmp_path):
-    path = tmp_path / "curves.csv"
-    path.write_text(
-        "dataset,ncm,parameter,learning_rate,epoch,test_accuracy\n"
-        "cifar10,decay,0.50,0.1,1,0.25\ncifar10,decay,0.50,0.1,2,0.5\n"
-        "cifar100,softmax,,0.01,1,0.125\n"
-    )
-    assert published.read_curves(path) == {
-        ("cifar10", "decay", 0.5, 0.1): [0.25, 0.5],
-        ("cifar100", "softmax", None, 0.01): [0.125],
-    }
+def test_a_figure_of_fewer_runs_replaces_none(tmp_path, monkeypatch, capsys):
+    kept = draw.read("small", ROOT / "experiments/results/sweep")[0][1:]
+    monkeypatch.setattr(collect, "finished", lambda *folders: {})
+    some, absent = draw.read("small")
+    assert (some, len(absent)) == ([], 32)
+    (tmp_path / "overview.png").write_text("better")
+    figure = figures.overview(kept, published.read())
+    assert draw.save_whole(figure, "overview", tmp_path, absent[:1]) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["overview.png"]
+    assert (tmp_path / "overview.png").read_text() == "better"
+    assert "overview is not written: 1 runs are missing" in capsys.readouterr().out
+
+
+def test_the_command_draws_all_figures(tmp_path, capsys):
+    draw.main([f"--output={tmp_path}"])
+    names = {"overview", "best_of", "rmd", "methods", "scatter"}
+    written = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    assert len(capsys.readouterr().out.splitlines()) == 10
 
 
 def test_the_notebook_runs_on_committed_results(tmp_path):
@@ -144,4 +203,4 @@ def test_the_notebook_runs_on_committed_results(tmp_path):
     printed = [
         o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", [])
     ]
-    assert any("of 32 runs are finished" in text for text in printed)
+    assert any("small: 32 runs are finished, 0 missing" in text for text in printed)
