@@ -11,7 +11,7 @@ writes a page that opens without a network (index.html), the pictures of all exe
 around training pixels, and scores.png shows which pixels are like those of no class.
 """
 
-from deepncm_tf.utils import files, signals
+from deepncm_tf.utils import files, quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("explain")  # also while the rest is imported
@@ -28,12 +28,9 @@ from deepncm_tf.data import bank_files, image_files
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import output_files
-from deepncm_tf.runs.command_line import (
-    CommandLine,
-    define_run_flags,
-    quiet_tensorflow,
-)
+from deepncm_tf.runs.command_line import CommandLine, define_run_flags
 from deepncm_tf.teaching import taught_model
+from deepncm_tf.utils.words import percent
 
 SCORES = ("distance", "max_logit", "max_probability", "energy")  # those of `calibrate`
 
@@ -106,11 +103,13 @@ def main(argv):
                     "--bank and --alpha are of whole images; leave them out for a run of "
                     f"segmentation. Received: --bank={FLAGS.bank} --alpha={FLAGS.alpha}"
                 )
+            quiet.start_tensorflow()
             from deepncm_tf.runs import pixel_report
 
             where = (FLAGS.model_dir, FLAGS.output, image_paths)
             print(pixel_report.write(*where, FLAGS.num_queries, FLAGS.data_dir))
             return
+        quiet.start_tensorflow()
         written = write(
             FLAGS.model or FLAGS.model_dir,
             FLAGS.output,
@@ -185,14 +184,18 @@ def write(
         number = sum(one["rejection"] is not None for one in explained)
         facts["Unknown of these"] = f"{number} of {len(explained)}"
         facts["Known images rejected at most"] = f"{100 * calibration.alpha:g} %"
+    shown = {
+        name: percent(value) if isinstance(value, float) else value
+        for name, value in facts.items()
+    }
 
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     queries = [
-        _query(picture, name, one, exemplars)
+        _query(picture, name, one, exemplars, classifier.compares_by)
         for picture, name, one in zip(queried, names, explained, strict=True)
     ]
-    html = page.explanations_page("What the model predicts, and why", facts, queries)
+    html = page.explanations_page("What the model predicts, and why", shown, queries)
     sheet = pictures.contact_sheet(
         [
             [image if i >= 0 else None for image, i in zip(images, row, strict=True)]
@@ -268,7 +271,7 @@ def _facts(run, exemplars):
     return {**facts, "Training images": len(run.splits["train"][1])}
 
 
-def _query(picture, name, explained, exemplars):
+def _query(picture, name, explained, exemplars, measure):
     place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
     evidence = [
         page.ClassEvidence(
@@ -279,7 +282,8 @@ def _query(picture, name, explained, exemplars):
                     exemplars.images[place[near["index"]]],
                     near["index"],
                     one["class"],
-                    near["similarity"],
+                    near[measure],
+                    measure=measure,
                 )
                 for near in one["exemplars"]
             ],

@@ -8,7 +8,7 @@ writes one page that opens without a network. Of files of teach, which have lear
 pictures of a folder, it shows these, each among the others.
 """
 
-from deepncm_tf.utils import files, signals
+from deepncm_tf.utils import files, quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("gallery")  # also while the rest is imported
@@ -20,6 +20,7 @@ import sys
 import numpy as np
 from absl import flags as absl_flags
 
+from deepncm_tf import flags
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
@@ -51,6 +52,7 @@ def main(argv):
         if pathlib.Path(FLAGS.output).suffix != ".html":
             raise ValueError(f"--output must end in .html. Received: {FLAGS.output}")
         output_files.check_file("output", FLAGS.output)
+        quiet.start_tensorflow()
         write(
             FLAGS.model_dirs or FLAGS.models,
             FLAGS.output,
@@ -98,6 +100,28 @@ def model_names(model_dirs, flag="model_dirs"):
     return names
 
 
+def short_names(model_dirs):
+    """Names for where there is little room: the methods, and what tells their runs apart.
+
+    Returns:
+        List of strings, one a run, no two the same: those of `model_names` where runs
+        differ in nothing, and of files.
+    """
+    if any(map(os.path.isfile, model_dirs)):
+        return model_names(model_dirs)
+    kept = [flags.identity(read_config(path)) for path in model_dirs]
+    names = []
+    for one in kept:
+        others = [other for other in kept if other["ncm"] == one["ncm"]]
+        varied = (
+            f", {name}={value}"
+            for name, value in one.items()
+            if any(other.get(name) != value for other in others)
+        )
+        names.append("".join([one["ncm"], *varied]))
+    return names if len(set(names)) == len(names) else model_names(model_dirs)
+
+
 def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     """Writes the gallery, and says so.
 
@@ -113,7 +137,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
     from deepncm_tf.runs.finished_run import check_neighbours
 
     by_model, known = {}, None
-    for name, path in zip(model_names(model_dirs), model_dirs, strict=True):
+    for name, path in zip(short_names(model_dirs), model_dirs, strict=True):
         run = taught_model.open_run(path, data_dir)
         images, labels = run.splits["train"]
         check_same(known, run, path)
@@ -159,7 +183,9 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
         )
         for i in range(len(queries))
     ]
-    facts = {"Dataset": run.config["dataset"], "Models": len(by_model)}
+    whole = zip(by_model, model_names(model_dirs), strict=True)
+    facts = {"Dataset": run.config["dataset"]}
+    facts |= {f"Model {short}": name for short, name in whole}
     html = page.gallery_page("Nearest training images", facts, retrieved)
     pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(output, lambda where: where.write_text(html, "utf-8"))

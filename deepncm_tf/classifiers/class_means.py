@@ -176,6 +176,10 @@ class ClassMeans(Classifier):
     def prototype_scores(self, features):
         return ops.expand_dims(self._similarities(features), axis=-1)
 
+    @property
+    def compares_by(self):
+        return "distance" if self.metric == "euclidean" else "similarity"
+
     def compare(self, features, others):
         """-||x - x'||^2, or with `metric="cosine"` their cosine: `(n, m)`."""
         features, others = self._prepared(features), self._prepared(others)

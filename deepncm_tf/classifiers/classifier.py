@@ -49,6 +49,7 @@ class Classifier(ClassState):
     wants_unit_features = False  # whether features should have unit length
     allows_label_smoothing = True  # whether the loss may ask for all classes a little
     evaluation_metrics = ()  # those that `evaluate` alone reports
+    compares_by = "similarity"  # or "distance", whose negative square `compare` gives
 
     def __init__(self, num_classes, **kwargs):
         # Features come as they are and are cast up, never down to the compute dtype.

@@ -120,20 +120,22 @@ def explain(
     Returns:
         List of dictionaries that JSON can hold, one per image: `predicted`, `label` and
         `classes` (the predicted one, the next three, and that of the nearest exemplar
-        where it is none of them; each with its `logit` and the `index` and `similarity` of
-        its exemplars, the nearest first), `by_exemplars` (the class of the nearest
-        exemplar), `rule` and `change` in words. With a calibration `predicted` is
-        `"unknown"` where an image is rejected, and `rejection` a dictionary of its
-        `score`'s name, `value` and `threshold`, `p_value` and `alpha`; else None.
+        where it is none of them; each with its `logit` and the `index` and `similarity`,
+        or `distance` where the classifier measures one, of its exemplars, the nearest
+        first), `by_exemplars` (the class of the nearest exemplar), `rule` and `change` in
+        words. The rule names exemplars of these classes alone. With a calibration
+        `predicted` is `"unknown"` where an image is rejected, and `rejection` a dictionary
+        of its `score`'s name, `value` and `threshold`, `p_value` and `alpha`; else None.
     """
     features = np.asarray(features, "float32")
     logits = _numpy(classifier(features))
-    similarities = compare(classifier, features, exemplars)
+    nearness = compare(classifier, features, exemplars)
+    measure = classifier.compares_by
     rejections = [None] * len(features)
     if calibration is not None:
         rejections = _rejections(calibration, classifier, features, logits)
     explanations = []
-    for i, (scores, near) in enumerate(zip(logits, similarities, strict=True)):
+    for i, (scores, near) in enumerate(zip(logits, nearness, strict=True)):
         order = list(np.argsort(-scores, kind="stable")[:CLASSES_SHOWN])
         by_exemplars = int(near.max(axis=1).argmax())
         if by_exemplars not in order:  # the rule is about it
@@ -146,19 +148,18 @@ def explain(
                 {
                     "class": class_names[c],
                     "logit": float(scores[c]),
-                    "exemplars": _nearest_first(near[c], exemplars.index[c]),
+                    "exemplars": _nearest_first(near[c], exemplars.index[c], measure),
                 }
                 for c in order
             ],
         }
-        explained["rule"] = _rule(
-            near, exemplars.index, by_exemplars, explained, class_names, thing
-        )
+        num_known = int(np.isfinite(near).any(axis=1).sum())
+        explained["rule"] = _rule(explained, measure, num_known, thing)
         explained["change"] = _change(explained, thing)
         if calibration is not None:
             explained["rejection"] = rejections[i]
         if rejections[i] is not None:
-            explained |= _as_unknown(explained, near, exemplars.index, class_names)
+            explained |= _as_unknown(explained, measure)
         explanations.append(explained)
     return explanations
 
@@ -182,75 +183,101 @@ def _rejections(calibration, classifier, features, logits):
     ]
 
 
-def _as_unknown(explained, near, index, class_names):
+def _as_unknown(explained, measure):
     """What is said of a rejected image: the threshold, and the nearest exemplar."""
     rejection = explained["rejection"]
     score = SCORES_IN_WORDS[rejection["score"]]
     value, threshold = rejection["value"], rejection["threshold"]
-    c, k = np.unravel_index(near.argmax(), near.shape)
+    nearest = _in_words(_shown(explained), explained["by_exemplars"], measure, "image")
     rule = (
         f"IF {score} is below {threshold:.3f} THEN it is unknown: of held-out images of "
         f"the known classes at most {100 * rejection['alpha']:g} % are. {score[0].upper()}"
-        f"{score[1:]} is {value:.3f}. The nearest exemplar is training image {index[c][k]} "
-        f"of {class_names[c]} ({near[c][k]:.3f})."
+        f"{score[1:]} is {value:.3f}. The nearest exemplar is training {nearest}."
     )
     change = (
         f"With {threshold - value:.3f} more it would not have been unknown, but taken for "
-        f"{explained['predicted']}."
+        f"{_quoted(explained['predicted'])}."
     )
     return {"predicted": UNKNOWN, "rule": rule, "change": change}
 
 
-def _nearest_first(similarities, index):
-    order = [k for k in np.argsort(-similarities, kind="stable") if index[k] >= 0]
-    return [{"index": int(index[k]), "similarity": float(similarities[k])} for k in order]
+def _nearest_first(nearness, index, measure):
+    order = [k for k in np.argsort(-nearness, kind="stable") if index[k] >= 0]
+    numbers = nearness
+    if measure == "distance":
+        numbers = np.sqrt(np.maximum(-nearness, 0.0))  # rounding may have made it less
+    return [{"index": int(index[k]), measure: float(numbers[k])} for k in order]
 
 
-def _rule(near, index, winner, explained, class_names, thing):
-    """Eq. 9 with its numbers: IF nearer to one exemplar than to all of the others THEN."""
-    best = near.max(axis=1)
-    k = near[winner].argmax()
-    others = [c for c in np.argsort(-best, kind="stable") if c != winner]
-    others = [c for c in others if np.isfinite(best[c])]
-    terms = [
-        f"than like {thing} {index[c][near[c].argmax()]} of {class_names[c]} "
-        f"({best[c]:.3f})"
-        for c in others[: CLASSES_SHOWN - 1]
-    ]
-    rest = len(others[CLASSES_SHOWN - 1 :])
+def _rule(explained, measure, num_known, thing):
+    """Eq. 9 with its numbers: IF nearer to one exemplar than to all of the others THEN.
+
+    The exemplars that it names are the nearest of the classes that are shown.
+    """
+    shown = _shown(explained)
+    winner = explained["by_exemplars"]
+    is_near = "nearer to" if measure == "distance" else "more like"
+    than = "to" if measure == "distance" else "like"
+
+    def of_class(name):
+        return _in_words(shown, name, measure, thing)
+
+    sign = 1 if measure == "distance" else -1
+    others = sorted(shown.keys() - {winner}, key=lambda name: sign * shown[name][measure])
+    terms = [f"than {than} {of_class(name)}" for name in others]
+    rest = num_known - len(shown)
     if rest:
         classes = "class" if rest == 1 else f"{rest} classes"
-        terms.append(f"than like any exemplar of the other {classes}")
-    than = f" {' AND '.join(terms)}" if terms else ""
+        terms.append(f"than {than} any exemplar of the other {classes}")
+    terms = f" {' AND '.join(terms)}" if terms else ""
     rule = (
-        f"IF it is more like training {thing} {index[winner][k]} of {class_names[winner]} "
-        f"({best[winner]:.3f}){than} THEN it is {class_names[winner]}."
+        f"IF it is {is_near} training {of_class(winner)}{terms} "
+        f"THEN it is {_quoted(winner)}."
     )
-    if class_names[winner] != explained["predicted"]:
+    if winner != explained["predicted"]:
         rule += (
             f" The model itself, which does not decide by these {thing}s alone, says "
-            f"{explained['predicted']}."
+            f"{_quoted(explained['predicted'])}."
         )
     return rule
+
+
+def _shown(explained):
+    """The nearest exemplar of each class that is shown and has any, by the class's name."""
+    classes = (one for one in explained["classes"] if one["exemplars"])
+    return {one["class"]: one["exemplars"][0] for one in classes}
+
+
+def _in_words(shown, name, measure, thing):
+    near = shown[name]
+    number = f"{near[measure]:.3f}"
+    number = f"distance {number}" if measure == "distance" else number
+    return f"{thing} {near['index']} of {_quoted(name)} ({number})"
 
 
 def _change(explained, thing):
     """What would have changed the decision, by the logits of the first two classes."""
     if len(explained["classes"]) == 1:
-        return f"Nothing: {explained['predicted']} is the only class."
+        return f"Nothing: {_quoted(explained['predicted'])} is the only class."
     first, second = explained["classes"][:2]
     margin = first["logit"] - second["logit"]
     text = (
-        f"The logit of {first['class']} is {first['logit']:.3f}, that of {second['class']} "
-        f"{second['logit']:.3f}. With {margin:.3f} less for the one, or more for the "
-        f"other, the {thing} would have been taken for {second['class']}."
+        f"The logit of {_quoted(first['class'])} is {first['logit']:.3f}, that of "
+        f"{_quoted(second['class'])} {second['logit']:.3f}. With {margin:.3f} less for the "
+        f"one, or more for the other, the {thing} would have been taken for "
+        f"{_quoted(second['class'])}."
     )
     if explained["label"] is not None and explained["label"] != explained["predicted"]:
         names = [one["class"] for one in explained["classes"][:CLASSES_SHOWN]]
         place = names.index(explained["label"]) + 1 if explained["label"] in names else None
         where = f"comes {place}." if place else "is not among the first four."
-        text += f" The true class, {explained['label']}, {where}"
+        text += f" The true class, {_quoted(explained['label'])}, {where}"
     return text
+
+
+def _quoted(name):
+    """A class's name in a sentence, where that of a digit would be taken for a number."""
+    return f"“{name}”"
 
 
 def _numpy(tensor):

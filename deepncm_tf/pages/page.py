@@ -22,6 +22,7 @@ class Exemplar:
         label: String, its class.
         similarity: Float, to the query.
         right: Whether it counts as right, or None to leave it unmarked.
+        measure: String, what `similarity` is, `"distance"` for example.
     """
 
     image: np.ndarray
@@ -29,6 +30,7 @@ class Exemplar:
     label: str
     similarity: float
     right: bool | None = None
+    measure: str = "similarity"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

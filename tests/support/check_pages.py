@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages of finished runs, as `read_page.shown` gives them, against their sources."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,15 @@ from deepncm_tf.data import pipeline
 from deepncm_tf.pages import page_frame, pictures
 
 
-def check_report(page, numbers, data):
-    """The page says of each query what explanations.json says, with the pictures."""
+def check_report(page, numbers, data, measure):
+    """The page says of each query what explanations.json says, with the pictures.
+
+    Every image that a rule names is among them.
+    """
     (train, _), (test, _) = data["train"], data["test"]
-    assert page["facts"]["Test accuracy"] == f"{numbers['facts']['Test accuracy']:.3f}"
+    assert page["facts"]["Test accuracy"] == (
+        f"{100 * numbers['facts']['Test accuracy']:.1f} %"
+    )
     for i, (card, query) in enumerate(zip(page["cards"], numbers["queries"], strict=True)):
         assert card["name"] == query["name"]
         assert card["picture"] == (f"query: {query['name']}", _pixels(test[i]))
@@ -20,12 +27,15 @@ def check_report(page, numbers, data):
         *sections, rule, change = card["sections"]
         assert rule["words"] == " ".join(query["rule"].split())
         assert change["words"] == query["change"]
+        shown = {near["index"] for one in query["classes"] for near in one["exemplars"]}
+        named = re.findall(r"image (\d+) of", query["rule"])
+        assert {int(index) for index in named} <= shown
         for section, one in zip(sections, query["classes"], strict=True):
-            assert section["heading"].startswith(f"{one['class']} ")
+            assert section["heading"].startswith(f"“{one['class']}” ")
             assert [near["picture"] for near in section["neighbours"]] == [
                 (
                     f"training image {near['index']}, class {one['class']}, "
-                    f"similarity {page_frame.number(near['similarity'])}",
+                    f"{measure} {page_frame.number(near[measure])}",
                     _pixels(train[near["index"]]),
                 )
                 for near in one["exemplars"]
@@ -53,7 +63,7 @@ def check_gallery(page, model, data, names):
         best = np.sort(similarities)[::-1][: len(shown)]
         np.testing.assert_allclose(similarities[shown], best, atol=1e-5)
         right = f"{(labels[shown] == truth[i]).sum()} of {len(shown)} neighbours right"
-        assert section["words"].endswith(f": predicted {guess} {right}")
+        assert section["words"].endswith(f": predicted “{guess}” {right}")
         for j, near in zip(shown, section["neighbours"], strict=True):
             words, picture = near["picture"]
             assert words.startswith(f"training image {j}, class {names[labels[j]]}, ")

@@ -116,7 +116,7 @@ def _explanation(query, verdict):
         notes = ", ".join([*notes, f"score {one.score:.3f}"])
         captions = [f"no. {exemplar.index}" for exemplar in one.exemplars]
         near = _neighbours(one.exemplars, captions)
-        sections.append(_section(f"{one.name} {notes}", "", near))
+        sections.append(_section(f"“{one.name}” {notes}", "", near))
     sections.append(_section("Rule", " ".join(query.rule.split())))
     sections.append(_section("What would have changed the decision", query.change))
     card = _card(query, [query.predicted], verdict)
@@ -129,7 +129,7 @@ def _retrieval(query, verdict):
     for model, (predicted, exemplars) in query.models.items():
         one = "unknown" if query.label is None else "wrong"
         one = "right" if predicted == query.label else one
-        words = f"{SIGNS[one]} {one}: predicted {predicted}"
+        words = f"{SIGNS[one]} {one}: predicted “{predicted}”"
         marks = [exemplar.right for exemplar in exemplars]
         if None not in marks:
             words += f" {marks.count(True)} of {len(marks)} neighbours right"

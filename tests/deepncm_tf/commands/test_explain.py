@@ -16,6 +16,9 @@ from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.models import rejection
 from deepncm_tf.pages import pictures
 
+MEASURES = {"dnc": "similarity", "nca": "similarity", "decay": "distance"}
+MEASURES |= {"softmax": "similarity", "lda": "similarity"}
+
 
 def test_a_report_is_written(finished, patch, tmp_path, capsys):
     method, folder = finished
@@ -42,7 +45,9 @@ def test_a_report_is_written(finished, patch, tmp_path, capsys):
     html = (out / "index.html").read_text("utf-8")
     page = read_page.shown(html)
     assert page["facts"]["Run"] == folder.name
-    check_pages.check_report(page, numbers, datasets.load("digits", "coarse"))
+    check_pages.check_report(
+        page, numbers, datasets.load("digits", "coarse"), MEASURES[method]
+    )
     sheet = read_page.pixels((out / "exemplars.png").read_bytes())
     assert sheet.shape[0] == pytest.approx(5 * 66, abs=8)
     run(patch, explain, model_dir=str(folder), output=str(out), num_queries=7)

@@ -15,12 +15,12 @@ from deepncm_tf.runs import training
 
 
 def test_gallery(finished, patch, tmp_path):
-    _, folder = finished
+    method, folder = finished
     output = tmp_path / "pages" / "gallery.html"
     run(patch, gallery, model_dirs=[str(folder)], output=str(output))
     page = read_page.shown(output.read_text("utf-8"))
-    assert page["facts"] == {"Dataset": "digits", "Models": "1"}
-    assert models_shown(page) == [folder.name]
+    assert page["facts"] == {"Dataset": "digits", f"Model {method}": folder.name}
+    assert models_shown(page) == [method]
     model = keras.models.load_model(folder / "model.keras")
     names = datasets.class_names("digits", "coarse")
     check_pages.check_gallery(page, model, datasets.load("digits", "coarse"), names)
@@ -39,6 +39,20 @@ def test_a_gallery_loses_no_model(finished, patch, monkeypatch, tmp_path):
     monkeypatch.chdir(folder)  # which has a name, although "." has none
     run(patch, gallery, model_dirs=["."], output=str(output))
     assert models_shown(read_page.shown(output.read_text("utf-8"))) == [folder.name]
+
+
+def test_short_names_of_runs(monkeypatch):
+    """A method's name, with what tells its runs apart; or else those of the folders."""
+    configs = {
+        "a/one": flags.resolve({"ncm": "softmax", "dataset": "digits"}),
+        "a/two": flags.resolve({"ncm": "decay", "dataset": "digits"}),
+        "a/three": flags.resolve({"ncm": "decay", "dataset": "digits", "decay": 0.5}),
+    }
+    monkeypatch.setattr(gallery, "read_config", configs.__getitem__)
+    short = gallery.short_names([*configs])
+    assert short == ["softmax", "decay, decay=0.9", "decay, decay=0.5"]
+    configs["b/one"] = configs["a/two"]
+    assert gallery.short_names(["a/two", "b/one"]) == ["two", "one"]
 
 
 def models_shown(page):

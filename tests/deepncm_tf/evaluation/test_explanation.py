@@ -82,12 +82,12 @@ def test_explanations_have_true_numbers(plane):
     assert [one["index"] for one in nearest] == [3, 4]
     assert nearest[0]["similarity"] == pytest.approx(np.cos(np.deg2rad(31)), abs=1e-5)
     assert found["rule"] == (
-        "IF it is more like training image 3 of dog (0.857) than like image 1 of cat "
-        "(0.559) AND than like image 6 of frog (-0.515) THEN it is dog."
+        "IF it is more like training image 3 of “dog” (0.857) than like image 1 of “cat” "
+        "(0.559) AND than like image 6 of “frog” (-0.515) THEN it is “dog”."
     )
     margin = np.cos(np.deg2rad(30)) - np.cos(np.deg2rad(50))
     assert f"With {margin:.3f} less for the one" in found["change"]
-    assert found["change"].endswith("The true class, cat, comes 2.")
+    assert found["change"].endswith("The true class, “cat”, comes 2.")
     assert json.loads(json.dumps(found)) == found
 
 
@@ -98,7 +98,7 @@ def test_where_exemplars_and_prototypes_disagree_it_is_said(plane):
     # Nearer to 90 - 49 = 41 than to 49 - 10 = 39? The sub-centroid of cat; but its
     # exemplar is at 4 degrees, dog's at 91.
     assert (found["predicted"], found["by_exemplars"]) == ("cat", "dog")
-    assert found["rule"].endswith("says cat.")
+    assert found["rule"].endswith("says “cat”.")
 
 
 def test_class_means_have_the_image_nearest_the_mean():
@@ -117,6 +117,42 @@ def test_class_means_have_the_image_nearest_the_mean():
         np.testing.assert_allclose(near[..., 0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_rule_names_images_that_are_shown():
+    """Also where the classes that come next are not those of the next nearest exemplars."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(200, 3)).astype("float32"), np.arange(200) % 10
+    classifier = OnlineMean(10)
+    classifier.update(x, y)
+    exemplars = explanation.find_exemplars(classifier, x, y, x)
+    near = explanation.compare(classifier, x, exemplars).max(axis=-1)
+    disagree = 0
+    for i, found in enumerate(
+        explanation.explain(classifier, exemplars, x, list("abcdefghij"), y)
+    ):
+        nearest = {"abcdefghij"[c] for c in np.argsort(-near[i])[:4]}
+        disagree += nearest != {one["class"] for one in found["classes"]}
+        shown = {near["index"] for one in found["classes"] for near in one["exemplars"]}
+        named = {int(index) for index in re.findall(r"image (\d+) of", found["rule"])}
+        assert named == shown
+        rest = 10 - len(found["classes"])
+        assert f"than to any exemplar of the other {rest} classes THEN" in found["rule"]
+    assert disagree > 20
+
+
+def test_distances_are_called_so():
+    classifier = OnlineMean(2)
+    x, y = np.array([[0, 0], [3, 4]], "float32"), np.array([0, 1])
+    classifier.update(x, y)
+    exemplars = explanation.find_exemplars(classifier, x, y, x)
+    (found,) = explanation.explain(classifier, exemplars, x[:1], ["3", "8"])
+    near = [one["exemplars"] for one in found["classes"]]
+    assert near == [[{"index": 0, "distance": 0.0}], [{"index": 1, "distance": 5.0}]]
+    assert found["rule"] == (
+        "IF it is nearer to training image 0 of “3” (distance 0.000) than to image 1 of "
+        "“8” (distance 5.000) THEN it is “3”."
+    )
+
+
 @pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
 def test_every_method_can_be_explained(cls, arguments):
     rng = np.random.default_rng(2)
@@ -132,7 +168,8 @@ def test_every_method_can_be_explained(cls, arguments):
     assert (y[exemplars.index] == np.arange(3)[:, None]).all()
     np.testing.assert_array_equal(exemplars.labels, y[exemplars.index])
     for found in explanation.explain(classifier, exemplars, x, NAMES, y):
-        assert found["rule"].startswith("IF it is more like training image")
+        start = "nearer to" if classifier.compares_by == "distance" else "more like"
+        assert found["rule"].startswith(f"IF it is {start} training image")
         assert all(np.isfinite(one["logit"]) for one in found["classes"])
 
 
@@ -210,9 +247,9 @@ def test_a_single_class():
     (found,) = explanation.explain(model.classifier, exemplars, features, ["cat"])
     place = exemplars.index[0, 0]
     assert found["rule"] == (
-        f"IF it is more like training image {place} of cat (1.000) THEN it is cat."
+        f"IF it is more like training image {place} of “cat” (1.000) THEN it is “cat”."
     )
-    assert found["change"] == "Nothing: cat is the only class."
+    assert found["change"] == "Nothing: “cat” is the only class."
 
 
 def test_other_classifiers_cannot_be_anchored():

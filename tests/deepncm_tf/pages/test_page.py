@@ -224,6 +224,17 @@ def test_an_exemplar_of_another_class_is_named():
     assert card["sections"][0]["neighbours"][0]["caption"] == "dog 0.500"
 
 
+def test_a_distance_is_called_so_and_a_picture_alone_is_large():
+    near = page.Exemplar(sample_pages.picture(0), 7, "3", 1.3494, measure="distance")
+    evidence = [page.ClassEvidence("3", 1.0, [near])]
+    query = page.Explained(sample_pages.picture(1), "query", None, "3", evidence, "", "")
+    text = page.explanations_page("One", {}, [query])
+    (neighbour,) = read_page.shown(text)["cards"][0]["sections"][0]["neighbours"]
+    assert neighbour["picture"][0] == "training image 7, class 3, distance 1.349"
+    assert neighbour["caption"] == "no. 7 distance 1.349"
+    assert read_page.read(text).one("li").one("svg")["width"] == "128"
+
+
 @pytest.mark.parametrize(("size", "smooth"), [(99, None), (100, "smooth")])
 def test_pictures_that_are_shown_smaller_are_smooth(size, smooth):
     image = np.zeros((size, 2), np.uint8)

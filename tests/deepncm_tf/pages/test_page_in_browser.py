@@ -196,6 +196,21 @@ def test_no_scrolling_sideways(browser, path, width):
     assert browser.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [360, 420])
+def test_the_filters_of_a_phone_take_one_line(browser, path, width):
+    browser.resize(width)
+    browser.open(path)
+    controls = "[...document.querySelectorAll('fieldset label > span, select')]"
+    places = browser.run(
+        f"{controls}.map(e => e.getBoundingClientRect()).map(r => [r.left, r.right, r.top])"
+    )
+    assert len(places) == 5
+    assert max(top for *_, top in places) - min(top for *_, top in places) < 12
+    assert all(a[1] <= b[0] + 1.5 for a, b in itertools.pairwise(places))
+    assert all(right - left >= 24 for left, right, _ in places)
+    assert places[-1][1] <= width
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("media", ["screen", "print"])
 def test_contrast(browser, path, scheme, media):
