@@ -28,7 +28,7 @@ from deepncm_tf.runs.command_line import CommandLine
 flags.define()
 absl_flags.adopt_module_key_flags(flags)
 
-command_line = CommandLine("cifar_main", __doc__)
+command_line = CommandLine("cifar_main", __doc__, task=flags.CLASSIFICATION)
 parse = command_line.parse
 
 

@@ -11,7 +11,7 @@ again; then it tells the test features of all tasks so far apart. Writes continu
 where Matplotlib is installed, continual.png.
 """
 
-from deepncm_tf.utils import files, signals
+from deepncm_tf.utils import files, quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("continual")  # also while the rest is imported
@@ -58,6 +58,7 @@ def main(argv):
         heads = feature_sources.named("heads", FLAGS.heads, HEADS)
         source = feature_sources.check_source(FLAGS)
         output_files.check_folder("output", FLAGS.output)
+        quiet.start_tensorflow()
         features = feature_sources.read_features(source, FLAGS.data_dir)
         compare(
             features, heads, FLAGS.tasks, FLAGS.seeds, FLAGS.output, FLAGS.random_features

@@ -10,7 +10,7 @@ the backbone, before an embedding; and by how its prototypes agree with the fine
 Writes discovery.json into the run's folder.
 """
 
-from deepncm_tf.utils import signals
+from deepncm_tf.utils import quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("discover")  # also while the rest is imported
@@ -44,6 +44,7 @@ def main(argv):
         output_files.check_folder("model_dir", FLAGS.model_dir)
         neighbours = positive_integers("k", FLAGS.k)
         check(config, FLAGS.temperature)
+        quiet.start_tensorflow()
         figures = discover(FLAGS.model_dir, neighbours, FLAGS.temperature, FLAGS.data_dir)
         path = pathlib.Path(FLAGS.model_dir) / "discovery.json"
         output_files.keep_figures(path, figures)

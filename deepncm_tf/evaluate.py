@@ -12,7 +12,7 @@ evaluation.json into the run's folder, and with --unknown, where Matplotlib is i
 roc.png.
 """
 
-from deepncm_tf.utils import signals
+from deepncm_tf.utils import quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("evaluate")  # also while the rest is imported
@@ -67,6 +67,7 @@ def main(argv):
         check_search(FLAGS.knn)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
+        quiet.start_tensorflow()
         figures = evaluate(
             FLAGS.model_dir,
             neighbours,

@@ -7,7 +7,7 @@ The features are those that the classifier gets, of images as in a test, without
 augmentation.
 """
 
-from deepncm_tf.utils import signals
+from deepncm_tf.utils import quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("features")  # also while the rest is imported
@@ -47,6 +47,7 @@ def main(argv):
         output_files.check_file("output", FLAGS.output)
         if FLAGS.projector:
             output_files.check_folder("projector", FLAGS.projector)
+        quiet.start_tensorflow()
         write(FLAGS.model_dir, FLAGS.split, FLAGS.output, FLAGS.projector, FLAGS.data_dir)
 
 

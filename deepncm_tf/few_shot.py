@@ -10,7 +10,7 @@ they may be of classes that the backbone has never seen; or of the pixels of the
 the training features the mean alone is used, as the centre of cl2n. Writes few_shot.json.
 """
 
-from deepncm_tf.utils import files, signals
+from deepncm_tf.utils import files, quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("few_shot")  # also while the rest is imported
@@ -50,6 +50,7 @@ def main(argv):
         shots = list(dict.fromkeys(positive_integers("shots", FLAGS.shots)))
         source = feature_sources.check_source(FLAGS)
         output_files.check_folder("output", FLAGS.output)
+        quiet.start_tensorflow()
         features = feature_sources.read_features(source, FLAGS.data_dir)
         compare(
             features,

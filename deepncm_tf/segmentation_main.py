@@ -25,12 +25,12 @@ from absl import flags as absl_flags
 
 from deepncm_tf import flags, runs
 from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
-from deepncm_tf.utils import environment
+from deepncm_tf.utils import environment, quiet
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 flags.define(flags.SEGMENTATION, FLAGS)
 
-command_line = CommandLine("segmentation_main", __doc__, FLAGS)
+command_line = CommandLine("segmentation_main", __doc__, FLAGS, flags.SEGMENTATION)
 
 
 def main(argv):
@@ -45,6 +45,7 @@ def main(argv):
     quiet_tensorflow()
     if begun_with is not None:
         environment.use(begun_with)
+    quiet.start_tensorflow()
     from deepncm_tf.runs import training
 
     with command_line.errors(expected=()):

@@ -54,6 +54,7 @@ class EpochReport(keras.callbacks.Callback):
         self.plan = plan
         self.progress = progress
         self.entry = None
+        self.lag = None  # `lag.Lag`, where a note is wanted of it
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter() - self.progress.seconds
@@ -79,6 +80,8 @@ class EpochReport(keras.callbacks.Callback):
         last = epoch + 1 == self.plan.epochs or self.model.stop_training
         if last or (epoch + 1) % self.every == 0:
             figures = self._evaluate()
+            if self.lag is not None and (note := self.lag.note(step)):
+                print(note)
             self.entry.update(figures)
             # On the screen a count of unseen samples is news only where there are any.
             shown = {n: v for n, v in figures.items() if v or "unseen" not in n}

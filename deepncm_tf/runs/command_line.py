@@ -8,9 +8,10 @@ import sys
 from absl import flags, logging
 
 from deepncm_tf import flags as run_flags
+from deepncm_tf.flags import topics
 from deepncm_tf.runs.config import read_config
 from deepncm_tf.runs.folder import RunFolder
-from deepncm_tf.utils import environment, files, signals
+from deepncm_tf.utils import environment, files, quiet, signals
 from deepncm_tf.utils.errors import UserError
 
 USAGE_STATUS = 2
@@ -23,19 +24,20 @@ class CommandLine:
         program: String, the program's name, which begins its error messages.
         doc: String, what `--help` prints above the flags.
         flag_values: Its flags, `absl.flags.FlagValues`; by default absl's global ones.
+        task: String, that of the runs whose flags they are, which `--help` groups; or None.
     """
 
-    def __init__(self, program, doc, flag_values=flags.FLAGS):
+    def __init__(self, program, doc, flag_values=flags.FLAGS, task=None):
         self.program = program
         self.doc = doc
         self.flag_values = flag_values
+        self.task = task
 
     def parse(self, argv):
         """Parses the arguments, returns others; `--help` and errors end the program."""
         if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
             print(self.doc)
-            _, _, text = self._help().lstrip().partition("\n")
-            print(f"Flags:\n\n{text}")
+            print(self._help())
             sys.exit(0)
         try:
             return self.flag_values(argv, known_only=False)
@@ -43,9 +45,23 @@ class CommandLine:
             self.fail(error, USAGE_STATUS)
 
     def _help(self):
-        if self.flag_values is flags.FLAGS:
-            return self.flag_values.main_module_help()
-        return self.flag_values.get_help()
+        if self.task is not None:
+            texts = [
+                f"{title}:\n\n{self._help_of(names)}\n"
+                for title, names in topics.groups(self.task)
+            ]
+            return "\n".join(texts)
+        _, _, text = self.flag_values.get_help().lstrip().partition("\n")
+        return f"Flags:\n\n{text}"
+
+    def _help_of(self, names):
+        """absl's text of some flags, in this order."""
+        texts = []
+        for name in names:
+            alone = flags.FlagValues()
+            alone[name] = self.flag_values[name]
+            texts.append(alone.get_help("  ", include_special_flags=False))
+        return "\n".join(texts)
 
     @contextlib.contextmanager
     def errors(self, expected=(ValueError,)):
@@ -79,6 +95,7 @@ class CommandLine:
         quiet_tensorflow()
         if begun_with is not None:
             environment.use(begun_with)
+        quiet.start_tensorflow()
         from deepncm_tf.runs import training
 
         with self.errors(expected=()):

@@ -25,9 +25,12 @@ def fit(task, model, train, plan, progress, callbacks):
     verbose = 1 if sys.stdout.isatty() else 2
     while (epoch := len(progress.history)) < plan.epochs:
         epochs = _freeze(task.config, model, plan, epoch)
-        epochs = epoch + 1 if progress.batches else epochs
+        whole = plan.max_steps // steps  # the epochs that are not cut short
+        alone = progress.batches or epoch == whole
+        epochs = epoch + 1 if alone else min(epochs, whole)
         done = epoch * steps + progress.batches
-        if progress.batches == min(steps, plan.max_steps - epoch * steps):
+        steps_of_epoch = min(steps, plan.max_steps - epoch * steps)
+        if progress.batches == steps_of_epoch:
             _end_epoch(model, epoch, progress.batches, verbose, callbacks)
             continue
         dataset = task.training_dataset(train, plan, epochs, epoch, progress.batches)
@@ -36,7 +39,7 @@ def fit(task, model, train, plan, progress, callbacks):
                 dataset,
                 epochs=epochs,
                 initial_epoch=epoch,
-                steps_per_epoch=steps - progress.batches,
+                steps_per_epoch=steps_of_epoch - progress.batches,
                 shuffle=False,  # shuffled already
                 verbose=verbose,
                 callbacks=[StopAfter(plan.max_steps - done), *callbacks],

@@ -172,6 +172,7 @@ def _explain(run, exemplars, features, chosen, images, masks, predicted, image_n
         None if VOID in truth else truth,
         thing="pixel",
     )
+    measure = run.model.classifier.compares_by
     colours = overlays.palette(len(run.class_names))
     place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
     queries = []
@@ -185,7 +186,8 @@ def _explain(run, exemplars, features, chosen, images, masks, predicted, image_n
                         exemplars.images[place[near["index"]]],
                         near["index"],
                         part["class"],
-                        near["similarity"],
+                        near[measure],
+                        measure=measure,
                     )
                     for near in part["exemplars"]
                 ],

@@ -13,7 +13,7 @@ from deepncm_tf.data.device_images import DeviceImages
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
-from deepncm_tf.runs import backbone, fitting, transfer
+from deepncm_tf.runs import backbone, fitting, lag, transfer
 from deepncm_tf.runs.anchoring import Anchoring
 from deepncm_tf.runs.callbacks import EpochReport, Record
 from deepncm_tf.runs.checkpoints import Checkpoints
@@ -186,6 +186,8 @@ def _train(task, folder, splits, stop):
         epochs = f"{len(progress.history)} of {plan.epochs} epochs"
         print(f"Going on after {epochs} and {progress.batches} steps in {folder.path}")
     report = EpochReport(task, splits, config["epochs_between_evals"], plan, progress)
+    if config.get("weights") is None:  # averages of other weights begin elsewhere
+        report.lag = lag.of(model)
     record = Record(
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
     )
@@ -202,6 +204,11 @@ def _train(task, folder, splits, stop):
     started = time.perf_counter()
     fitting.fit(task, model, train, plan, progress, callbacks)
     print(f"Trained for {time.perf_counter() - started:.0f} s")
+    if plan.max_steps < plan.total_steps:
+        print(
+            f"Cut short by --max_train_steps: {plan.max_steps} of the {plan.total_steps} "
+            "steps of --train_epochs"
+        )
     anchoring.finish(model)
     return model, progress
 

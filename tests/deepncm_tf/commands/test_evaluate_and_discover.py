@@ -4,6 +4,7 @@
 import errno
 import json
 import os
+import re
 
 import keras
 import numpy as np
@@ -39,7 +40,10 @@ def test_discovery(finished, patch, capsys):
     nearest.fit(bank, fine["train"][1])
     expected = nearest.score(queries, fine["test"][1])
     assert found["backbone_induction_accuracy_1"] == pytest.approx(expected)
-    assert f"purity: {found['purity']:.4f}" in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert f"purity: {100 * found['purity']:.1f} %" in printed
+    within = f"{100 * found['induction_accuracy_1']:.1f} %"
+    assert f"k = 1, classes within: {within}" in printed
     config = json.loads((folder / "config.json").read_text())["flags"]
     assert training.run(config)  # the folder is still that of a finished run
 
@@ -158,9 +162,7 @@ def disk_full(*args, **kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), [(evaluate, "knn_1_0.05"), (discover, "purity")]
-)
+@pytest.mark.parametrize(("module", "name"), [(evaluate, "k = 1"), (discover, "purity")])
 def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, module, name):
     _, folder = finished
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -169,7 +171,7 @@ def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, mod
             run(patch, module, model_dir=str(folder), k=["1"])
     assert ended.value.code == 1
     printed = capsys.readouterr()
-    assert f"\n{name}: 0." in printed.out
+    assert re.search(rf"\n{name}: \d+\.\d %\n", printed.out)
     (line,) = printed.err.splitlines()
     assert "No space left on device" in line
 

@@ -115,7 +115,7 @@ def test_files_are_explained(finished, patch, tmp_path):
 
 def test_images_that_are_unknown(finished, patch, tmp_path, capsys):
     """Of the images that it is calibrated on those least like their classes."""
-    _, folder = finished
+    method, folder = finished
     digits, labels = datasets.load("digits", "coarse")["test"]
     paths = [str(tmp_path / f"{i:02d}.png") for i in range(len(digits))]
     for path, image in zip(paths, digits, strict=True):
@@ -144,10 +144,10 @@ def test_images_that_are_unknown(finished, patch, tmp_path, capsys):
         assert found["value"] < found["threshold"]
         rule = card["sections"][-2]["words"]
         assert f"below {found['threshold']:.3f} THEN it is unknown" in rule
-        nearest = max(
-            (near for one in query["classes"] for near in one["exemplars"]),
-            key=lambda near: near["similarity"],
-        )
+        measure = MEASURES[method]
+        near = [near for one in query["classes"] for near in one["exemplars"]]
+        sign = -1 if measure == "distance" else 1
+        nearest = max(near, key=lambda one, sign=sign: sign * one[measure])
         assert f"The nearest exemplar is training image {nearest['index']} of " in rule
     assert page["facts"]["Unknown of these"] == "3 of 20"
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of cifar_main: its help, and what it refuses."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
 from deepncm_tf import cifar_main, flags
+from deepncm_tf.flags import topics
 
 
 def command(*arguments):
@@ -25,6 +27,34 @@ def test_help():
     for flag in flags.FLAGS:
         assert f"  --{'[no]' if flag.kind is bool else ''}{flag.name}:" in outcome.stdout
     assert "python -m deepncm_tf.cifar_main --ncm=decay" in outcome.stdout
+
+
+def test_help_is_grouped_by_topic_and_method(capsys):
+    with pytest.raises(SystemExit):
+        cifar_main.parse(["cifar_main", "--help"])
+    printed = capsys.readouterr().out
+    titles = [
+        "The method:",
+        "The data:",
+        "The machine:",
+        "Of --ncm=decay:",
+        "Of --ncm=dnc:",
+    ]
+    places = [printed.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places)
+    of_dnc = printed[places[-1] :].partition("\nOf --ncm=nca:")[0]
+    assert set(re.findall(r"^  --(\w+):", of_dnc, flags=re.MULTILINE)) == {
+        flag.name for flag in flags.FLAGS if flag.method == "dnc"
+    }
+
+
+@pytest.mark.parametrize("task", flags.PROGRAMS)
+def test_each_flag_has_a_topic_or_a_method(task):
+    groups = dict(topics.groups(task))
+    named = [name for names in groups.values() for name in names]
+    assert sorted(named) == sorted(flag.name for flag in flags.of_task(task))
+    assert groups["The training"][0] == "train_epochs"
+    assert topics.OTHERS not in groups
 
 
 def test_help_and_bad_flags_do_not_import_tensorflow():

@@ -2,6 +2,7 @@
 """Whole runs on a few digits: their files, with many flags, and how they fail."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -65,8 +66,16 @@ def test_files(tmp_path, capsys):
     np.testing.assert_allclose(scalars["test", "rmd", 3], entries[-1]["test_rmd"])
 
 
-def test_max_train_steps_stops_inside_an_epoch(tmp_path, small_network):
+def test_max_train_steps_stops_inside_an_epoch(tmp_path, small_network, capsys):
+    """The last epoch has as many steps as are trained, by which time is divided."""
     result = training.run(config(tmp_path / "run", max_train_steps=4))
+    printed = capsys.readouterr().out
+    assert re.findall(r"^(\d+/\d+) - ", printed, re.MULTILINE) == ["3/3", "1/1"]
+    assert "Cut short by --max_train_steps: 4 of the 9 steps of --train_epochs\n" in printed
+    note = (
+        "Note: after 4 steps batch normalization's averages are still 66 % initial values"
+    )
+    assert note in printed
     assert (result["steps"], result["epochs"]) == (4, 2)
     assert "test_accuracy" in metrics(tmp_path / "run")[-1]
     assert metrics(tmp_path / "run")[-1]["learning_rate"] == pytest.approx(0.1)
