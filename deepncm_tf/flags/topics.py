@@ -58,7 +58,7 @@ def groups(task):
     found = {title: [] for title in (*TOPICS, DECODING)}
     for flag in sorted(table.of_task(task), key=_place):
         if flag.method:
-            title = f"Of --ncm={flag.method}"
+            title = f"Of --ncm={', '.join(flag.method.split())}"
         elif flag.task == table.SEGMENTATION:
             title = DECODING
         else:
