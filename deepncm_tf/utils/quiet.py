@@ -46,10 +46,14 @@ def filtered_errors():
     `sys.stderr` goes past the filter, so that nothing of Python's is late or lost where
     the program is ended meanwhile.
     """
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.flush()
     before = sys.stderr
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # the program was started without a standard error
+        yield
+        return
+    with contextlib.suppress(OSError, ValueError):
+        before.flush()
     source, sink = os.pipe()
     os.dup2(sink, 2)
     os.close(sink)
@@ -61,7 +65,7 @@ def filtered_errors():
     finally:
         os.dup2(kept, 2)  # which closes the pipe: the thread comes to its end
         sys.stderr = before
-        thread.join()
+        thread.join(1)  # longer where a process that was started meanwhile holds on to it
 
 
 def is_noise(line):

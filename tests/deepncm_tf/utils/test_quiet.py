@@ -69,6 +69,16 @@ def test_pythons_own_lines_go_past_the_filter():
     assert (ended.returncode, ended.stderr) == (3, b"Stopped by SIGTERM\n")
 
 
+def test_without_a_standard_error():
+    code = (
+        "from deepncm_tf.utils import quiet\n"
+        "with quiet.filtered_errors():\n    print('goes on')"
+    )
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"goes on\n")
+
+
 @pytest.mark.slow
 def test_tensorflow_starts_without_a_word():
     quietly = "from deepncm_tf.utils import quiet; quiet.start_tensorflow()"
