@@ -10,7 +10,7 @@ model was taught that is nearest to it. A picture that cannot be read is named, 
 exit status is then 1.
 """
 
-from deepncm_tf.utils import signals
+from deepncm_tf.utils import quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("classify")  # also while the rest is imported
@@ -45,6 +45,7 @@ def main(argv):
     with command_line.errors():
         open(FLAGS.model, "rb").close()
         paths = image_files.find(argv[1:], flag="PICTURES")
+        quiet.start_tensorflow()
         unread = classify(FLAGS.model, paths, FLAGS.json)
         if unread:
             command_line.fail(f"{unread} of {len(paths)} pictures cannot be read")

@@ -28,7 +28,11 @@ from deepncm_tf.data import bank_files, image_files
 from deepncm_tf.flags.list_flag import define_paths
 from deepncm_tf.pages import page, pictures
 from deepncm_tf.runs import output_files
-from deepncm_tf.runs.command_line import CommandLine, define_run_flags
+from deepncm_tf.runs.command_line import (
+    CommandLine,
+    define_run_flags,
+    quiet_tensorflow,
+)
 from deepncm_tf.teaching import taught_model
 from deepncm_tf.utils.words import percent
 

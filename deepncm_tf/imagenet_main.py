@@ -44,7 +44,7 @@ DEFAULTS = {
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 flags.define(flag_values=FLAGS, defaults=DEFAULTS)
 
-command_line = CommandLine("imagenet_main", __doc__, FLAGS)
+command_line = CommandLine("imagenet_main", __doc__, FLAGS, task=flags.CLASSIFICATION)
 
 
 def main(argv):

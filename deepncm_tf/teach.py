@@ -11,7 +11,7 @@ learnt all. Beside it, in a folder of its name and -report, are a page that open
 network (index.html) and everything in numbers (report.json).
 """
 
-from deepncm_tf.utils import files, signals
+from deepncm_tf.utils import files, quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("teach")  # also while the rest is imported
@@ -75,6 +75,7 @@ def main(argv):
     with command_line.errors():
         config = resolve(FLAGS.images, flags.given(FLAGS))
         check(FLAGS.output, FLAGS.alpha, FLAGS.score)
+        quiet.start_tensorflow()
         print(teach(config, FLAGS.output, FLAGS.alpha, FLAGS.score))
 
 
