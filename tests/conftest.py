@@ -12,6 +12,8 @@ import pytest
 
 import deepncm_tf  # noqa: F401  before TensorFlow, so that it chooses the kernels
 
+pytest.register_assert_rewrite("same_run")  # says what differs, as in a test
+
 
 def pytest_sessionstart(session):
     _hear_signals()

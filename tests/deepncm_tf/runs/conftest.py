@@ -4,8 +4,6 @@
 import pytest
 from small_runs import use_few_digits, use_small_network
 
-pytest.register_assert_rewrite("same_run")  # says what differs, as in a test
-
 
 @pytest.fixture
 def few_digits(monkeypatch):
