@@ -38,7 +38,7 @@ def load(folder, config):
         _check_sum(folder)
         is_segmentation = flags.task_of(config) == flags.SEGMENTATION
         kind = Segmenter if is_segmentation else DeepNCM
-        _check_run(_check_archive(path, kind), config)
+        _check_archive(path, kind, config)
         return keras.models.load_model(path, compile=False)
 
 
@@ -86,8 +86,8 @@ def _check_sum(folder):
         )
 
 
-def _check_archive(path, kind):
-    """The config in a model file; raises an error where it is larger than its weights."""
+def _check_archive(path, kind, config=None):
+    """Raises an error where a model file is larger than its weights, or of another run."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             array_files.check_size(info, path.stat().st_size)
@@ -101,10 +101,11 @@ def _check_archive(path, kind):
     if claimed > stored:
         raise ValueError(f"{WEIGHTS} claims {claimed} bytes, and has {stored}")
     _check_class(model, kind)
+    if config is not None:
+        _check_run(model["config"], config)
     size = _size(model["config"])
     if size > stored:  # a weight takes a byte or more
         raise ValueError(f"it claims {size} weights in {stored} bytes")
-    return model["config"]
 
 
 def _check_run(model, config):

@@ -206,12 +206,12 @@ def test_sizes_are_those_of_models(method, tmp_path):
     unit = NAMES[method].wants_unit_features
     model = DeepNCM(small_backbone((32, 32, 3)), NAMES[method](**arguments), normalize=unit)
     model.save(tmp_path / "model.keras")
-    model_file._check_archive(tmp_path / "model.keras", config)
+    model_file._check_archive(tmp_path / "model.keras", DeepNCM, config)
 
 
 def test_features_are_float32_of_any_run():
     model = types.SimpleNamespace(embed=lambda x, **kwargs: np.zeros((2, 3), "float16"))
-    run = types.SimpleNamespace(model=model, scaled=np.asarray)
+    run = types.SimpleNamespace(model=model, config=flags.resolve({"dataset": "digits"}))
     found = finished_run.FinishedRun.embed(run, np.zeros((2, *datasets.IMAGE_SHAPE)))
     assert found.dtype == np.float32
 
