@@ -60,7 +60,7 @@ class FiniteGuard:
         """
         counts = [_count(wrong[kind][0]) for kind in INPUTS]
         counts += [
-            sum(_count(~ops.all(ops.isfinite(t))) for t in tensors.get(kind, ()))
+            sum(_count(~ops.all(ops.isfinite(t))) for t in _floats(tensors.get(kind, ())))
             for kind in KINDS[len(INPUTS) :]
         ]
         counts = ops.stack([ops.convert_to_tensor(c, dtype="float32") for c in counts])
@@ -124,6 +124,13 @@ class LookForFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.guard.look()
+
+
+def _floats(tensors):
+    """Those that can hold a NaN at all: images may be bytes."""
+    dtypes = (keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors)
+    pairs = zip(tensors, dtypes, strict=True)
+    return [tensor for tensor, dtype in pairs if keras.backend.is_float_dtype(dtype)]
 
 
 def _count(wrong):

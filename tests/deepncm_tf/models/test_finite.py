@@ -94,3 +94,19 @@ def test_labels_out_of_range():
     dataset = tf.data.Dataset.from_tensors((images, labels))
     with pytest.raises(ValueError, match=f"Received: a label of {C}"):
         model.fit(dataset, verbose=0, shuffle=False)
+
+
+def test_images_of_bytes():
+    """Integers are finite: they are trained and evaluated as floats are."""
+    images, labels = random_images(10, C)
+    images = (images * 10).astype("int8")
+    weights = []
+    for dtype in ("int8", "float32"):
+        keras.utils.set_random_seed(0)
+        model = DeepNCM(small_backbone(), NAMES["online"](C))
+        model.compile("sgd")
+        model.fit(images.astype(dtype), labels, batch_size=4, shuffle=False, verbose=0)
+        assert np.isfinite(model.evaluate(images.astype(dtype), labels, verbose=0)).all()
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
