@@ -23,9 +23,8 @@ import sys
 
 from absl import flags as absl_flags
 
-from deepncm_tf import flags, runs
-from deepncm_tf.runs.command_line import CommandLine, quiet_tensorflow
-from deepncm_tf.utils import environment, quiet
+from deepncm_tf import flags
+from deepncm_tf.runs.command_line import CommandLine
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 flags.define(flags.SEGMENTATION, FLAGS)
@@ -34,22 +33,12 @@ command_line = CommandLine("segmentation_main", __doc__, FLAGS, flags.SEGMENTATI
 
 
 def main(argv):
-    command_line.refuse_arguments(argv)
-    with command_line.errors(expected=()):
-        values = flags.given(FLAGS, flags.SEGMENTATION)
-        config = flags.resolve({"decoder": FLAGS.decoder, **values})
-        folder = runs.RunFolder(config)
-        folder.check()
-        begun_with = folder.begun_with()
+    command_line.train(argv, _config)
 
-    quiet_tensorflow()
-    if begun_with is not None:
-        environment.use(begun_with)
-    quiet.start_tensorflow()
-    from deepncm_tf.runs import training
 
-    with command_line.errors(expected=()):
-        training.run(config)
+def _config():
+    values = flags.given(FLAGS, flags.SEGMENTATION)
+    return flags.resolve({"decoder": FLAGS.decoder, **values})
 
 
 if __name__ == "__main__":
