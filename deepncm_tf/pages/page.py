@@ -120,7 +120,12 @@ def gallery_page(title, facts, queries):
     Returns:
         String, an HTML file to be written as UTF-8; the same for the same arguments.
     """
-    cards = [
+    return page("gallery", title, facts, cards_of(queries))
+
+
+def cards_of(queries):
+    """The cards of `Retrieved` pictures, a list."""
+    return [
         Card(
             query,
             [predicted for predicted, _ in query.models.values()],
@@ -128,4 +133,3 @@ def gallery_page(title, facts, queries):
         )
         for query in queries
     ]
-    return page("gallery", title, facts, cards)

@@ -3,7 +3,8 @@
 
 import dataclasses
 
-from deepncm_tf.pages.page_frame import Card, page
+from deepncm_tf.pages.page import cards_of
+from deepncm_tf.pages.page_frame import page
 
 MATRIX_CLASSES = 30  # with more, a table of all pairs is no help
 CONFUSIONS = 20  # pairs that are listed
@@ -40,14 +41,7 @@ def teaching_page(title, facts, classes, matrix, queries):
     Returns:
         String, an HTML file to be written as UTF-8; the same for the same arguments.
     """
-    cards = [
-        Card(
-            query,
-            [predicted for predicted, _ in query.models.values()],
-            [exemplars for _, exemplars in query.models.values()],
-        )
-        for query in queries
-    ]
+    cards = cards_of(queries)
     names = [one.name for one in classes]
     return page(
         "teaching",
