@@ -89,7 +89,7 @@ class ClassMeans(Classifier):
             )
         self.count = self.add_state("count", (self.num_classes,), dtype=sum_dtype())
 
-    def call(self, features, training=False):
+    def compute_logits(self, features, training=False):
         logits = self._similarities(features)
         return logits if training else self.hide_unseen(logits, self.seen())
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of all classifiers: features in, class logits out, state follows the samples."""
 
-import warnings
-
 import keras
 from keras import ops
-from keras.src.backend.common.global_state import get_global_attribute
 
+from deepncm_tf.classifiers import other_models
 from deepncm_tf.classifiers.class_state import ClassState
+from deepncm_tf.classifiers.representation import representation
 from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.clustering import unit
 from deepncm_tf.numerics.samples import Samples
@@ -27,7 +26,10 @@ class Classifier(ClassState):
     state of before the step; no gradient flows through it. State and logits are float32
     or wider under every dtype policy, and the state is the same on every replica.
 
-    A subclass implements `build` and `call`, and `_update` where it has a state.
+    `DeepNCM` calls `update`. In a Keras model of your own, give the layer the labels, as
+    `layer(features, labels)`: in training it then updates itself after the logits.
+
+    A subclass implements `build` and `compute_logits`, and `_update` where it has a state.
 
     Args:
         num_classes: Int, number of classes C.
@@ -36,8 +38,10 @@ class Classifier(ClassState):
     Call arguments:
         features: `(batch, d)`, or `(batch, ..., d)` with more leading axes for dense
             prediction.
-        index: `(batch,)` integers, the samples' rows in a bank; only of methods with
+        labels: As in `update`, or None: in training the state moves where they are given.
+        index: `(batch,)` integers, the samples' rows in a bank; ignored by methods without
             `needs_index`.
+        sample_weight: As in `update`.
         training: Bool.
 
     Output shape:
@@ -55,33 +59,13 @@ class Classifier(ClassState):
         # Features come as they are and are cast up, never down to the compute dtype.
         super().__init__(autocast=False, **kwargs)
         self.num_classes = as_positive_integer("num_classes", num_classes)
-        self._has_warned = False
+        self.has_warned = False  # of a model that does not update it
 
-    def __call__(self, features, *args, **kwargs):
-        self._warn_where_nothing_updates(kwargs.get("training"))
-        return super().__call__(features, *args, **kwargs)
-
-    def _warn_where_nothing_updates(self, training):
-        """Warns once where another Keras model trains with this layer inside it."""
-        context = get_global_attribute("current_call_ctx")
-        if context is None:  # called by itself
-            return
-        model = context.entry_layer
-        training = getattr(context, "training", None) if training is None else training
-        has_stock_step = (
-            isinstance(model, keras.Model)
-            and type(model).train_step is keras.Model.train_step
-        )
-        has_state = type(self)._update is not Classifier._update
-        if has_state and training and has_stock_step and not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                f"{type(self).__name__} learns nothing here: the class state moves in "
-                "`update`, which `fit` of this model does not call. Train it as "
-                "DeepNCM(backbone, classifier). Received: a classifier inside "
-                f"{type(model).__name__}",
-                stacklevel=2,
-            )
+    def __call__(self, features, labels=None, **kwargs):
+        if labels is not None:
+            return super().__call__(features, labels, **kwargs)
+        other_models.warn_where_nothing_updates(self, kwargs.get("training"))
+        return super().__call__(features, **kwargs)
 
     @classmethod
     def prepare(cls, arguments, plan):
@@ -105,7 +89,21 @@ class Classifier(ClassState):
             self.compute_output_shape(features.shape), dtype=self.state_dtype
         )
 
-    def call(self, features, training=False):
+    def call(self, features, labels=None, index=None, sample_weight=None, training=False):
+        rows = {"index": index} if self.needs_index else {}
+        learns = labels is not None and training and self.trainable
+        with other_models.before_update(self, learns):
+            logits = self.compute_logits(features, training=training, **rows)
+        if learns:
+            self.update(features, labels, index, sample_weight, logits=logits)
+        return logits
+
+    def compute_logits(self, features, training=False):
+        """Logits, `(batch, ..., num_classes)`; for subclasses.
+
+        Args:
+            features, training: As in a call; methods with `needs_index` also get `index`.
+        """
         raise NotImplementedError
 
     def update(
@@ -261,6 +259,16 @@ class Classifier(ClassState):
         return ops.expand_dims(self(features), axis=-1)
 
     @property
+    def tracks_seen(self):
+        """Whether `seen` says anything; no variable is read for it."""
+        return type(self).seen is not Classifier.seen
+
+    @property
+    def has_state(self):
+        """Whether `update` moves anything."""
+        return type(self)._update is not Classifier._update
+
+    @property
     def has_prototypes(self):
         """Whether `prototype_scores` are of prototypes, not the logits."""
         return type(self).prototype_scores is not Classifier.prototype_scores
@@ -284,6 +292,9 @@ class Classifier(ClassState):
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
+
+    def __repr__(self):
+        return representation(self)
 
     def hide_unseen(self, logits, seen):
         """Puts classes that cannot be predicted below each of the others.

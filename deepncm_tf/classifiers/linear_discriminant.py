@@ -93,7 +93,7 @@ class LinearDiscriminant(MomentClassifier):
     def solution(self):
         return self.kernel, self.bias, self.center
 
-    def call(self, features, training=False):
+    def compute_logits(self, features, training=False):
         features = ops.cast(features, self.state_dtype) - self.center
         logits = finite_logits(ops.matmul(features, self.kernel) + self.bias)
         return logits if training else self.hide_unseen(logits, self.seen())

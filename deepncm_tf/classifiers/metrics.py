@@ -4,6 +4,7 @@
 import keras
 from keras import ops
 
+from deepncm_tf.classifiers import other_models
 from deepncm_tf.numerics.precision import sum_dtype
 
 
@@ -60,6 +61,8 @@ class RelativeMeanDistance(MetricOfGlobalBatch):
             class_counts: `(num_classes,)`, number of samples behind each sum.
             means: `(num_classes, d)`, class means of before the batch.
         """
+        if not other_models.is_carried(self.total):
+            return
         # In float64 no square of a float32 overflows or vanishes.
         class_sums, class_counts, means = (
             ops.cast(values, sum_dtype()) for values in (class_sums, class_counts, means)
@@ -111,7 +114,8 @@ class Occupancy(MetricOfGlobalBatch):
             counts: `(num_classes, K)`, number of samples of each sub-centroid; with
                 replicas, of the global batch.
         """
-        self.counts.assign(self.counts + ops.cast(counts, self.counts.dtype))
+        if other_models.is_carried(self.counts):
+            self.counts.assign(self.counts + ops.cast(counts, self.counts.dtype))
 
     def result(self):
         counts = ops.convert_to_tensor(self.counts)

@@ -76,7 +76,7 @@ class NearestSubCentroid(Classifier):
             return []
         return [self.feature_scale, self.feature_offset]
 
-    def call(self, features, training=False):
+    def compute_logits(self, features, training=False):
         scores = self.similarities(features)
         if self.logit_norm == "layer":
             logits = layer_norm(scores, self.logit_scale, self.logit_offset)

@@ -162,7 +162,7 @@ class NeighborhoodComponents(Classifier):
                 f"{UNKNOWN} where unknown. Received: {low} to {high}, {labels.dtype}"
             )
 
-    def call(self, features, index=None, training=False):
+    def compute_logits(self, features, index=None, training=False):
         features = ops.cast(features, self.state_dtype)
         if index is not None:
             index = self._rows(index)

@@ -142,7 +142,7 @@ class RandomFeatures(MomentClassifier):
         super().take_classes(other, groups)
         self.projection.assign(ops.copy(other.projection))
 
-    def call(self, features, training=False):
+    def compute_logits(self, features, training=False):
         features = ops.cast(features, self.state_dtype)
         projected = ops.relu(ops.matmul(features, self.projection))
         logits = finite_logits(ops.matmul(projected, self.kernel) + self.bias)

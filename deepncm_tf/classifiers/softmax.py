@@ -57,7 +57,7 @@ class Softmax(Classifier):
                 autocast=False,
             )
 
-    def call(self, features, training=False):
+    def compute_logits(self, features, training=False):
         logits = ops.matmul(ops.cast(features, self.state_dtype), self.kernel)
         return logits + self.bias if self.use_bias else logits
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier as a layer of any Keras model: it learns where it gets the labels."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import random_images
+from methods import IDS, TABLE
+
+from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean
+
+C, N = 3, 48
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def models(classifier, **inputs):
+    """A model that trains a classifier with labels, and one that predicts by it."""
+    images = keras.Input((4, 4, 3), name="image")
+    labels = keras.Input((), dtype="int32", name="label")
+    features = keras.layers.Dense(6)(keras.layers.Flatten()(images))
+    training = keras.Model(
+        {"image": images, "label": labels, **inputs}, classifier(features, labels, **inputs)
+    )
+    training.compile(keras.optimizers.SGD(0.01), LOSS, metrics=["accuracy"])
+    predicting = keras.Model(images, classifier(features))
+    predicting.compile(loss=LOSS, metrics=["accuracy"])
+    return training, predicting
+
+
+@pytest.mark.parametrize("method", TABLE, ids=IDS)
+def test_labels_reach_it_by_the_functional_api(method):
+    cls, arguments = method
+    images, labels = random_images(N)
+    if cls is NeighborhoodComponents:
+        arguments = {**arguments, "bank_size": N, "bank_labels": labels}
+        index = {"index": keras.Input((), dtype="int32", name="index")}
+    else:
+        index = {}
+    classifier = cls(C, **arguments)
+    training, predicting = models(classifier, **index)
+    x = {"image": images, "label": labels}
+    if index:
+        x["index"] = np.arange(N, dtype="int32")
+    history = training.fit(x, labels, batch_size=8, epochs=4, verbose=0).history
+    figures = predicting.evaluate(images, labels, verbose=0, return_dict=True)
+    assert np.isfinite(history["loss"]).all()
+    if classifier.has_state:  # weights alone learn more slowly
+        assert figures["accuracy"] > 0.6
+
+
+def test_the_state_is_that_of_updates_and_only_of_training():
+    classifier = OnlineMean(C)
+    training, _ = models(classifier)
+    images, labels = random_images(N)
+    x = {"image": images, "label": labels}
+    training.fit(x, labels, epochs=2, verbose=0)
+    counts = 2 * np.bincount(labels, minlength=C)
+    assert classifier.counts.numpy().tolist() == counts.tolist()
+    training.evaluate(x, labels, verbose=0)
+    training.predict(x, verbose=0)
+    assert classifier.counts.numpy().tolist() == counts.tolist()
+    classifier.trainable = False
+    training.compile("sgd", LOSS)
+    training.fit(x, labels, verbose=0)
+    assert classifier.counts.numpy().tolist() == counts.tolist()
+
+
+def test_a_model_with_labels_is_saved(tmp_path):
+    training, _ = models(OnlineMean(C))
+    images, labels = random_images(N)
+    x = {"image": images, "label": labels}
+    training.fit(x, labels, verbose=0)
+    training.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    expected = training.predict(x, verbose=0)
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, rtol=1e-5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_one_that_was_never_updated_warns_once(name):
+    images, labels = random_images(8)
+    layers = [keras.Input((4, 4, 3)), keras.layers.Flatten(), OnlineMean(C)]
+    model = keras.Sequential(layers)
+    model.compile("sgd", LOSS)
+    arguments = (images, labels) if name == "evaluate" else (images,)
+    message = r"learned nothing.*DeepNCM\(.*layer\(features, labels\)"
+    with pytest.warns(UserWarning, match=message):
+        getattr(model, name)(*arguments, verbose=0)
+    getattr(model, name)(*arguments, verbose=0)  # a second warning would be an error
+
+
+def test_one_that_has_learned_by_itself_does_not_warn():
+    images, labels = random_images(8)
+    classifier = OnlineMean(C)
+    classifier.update(images.reshape(8, 48), labels)
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), classifier])
+    model.predict(images, verbose=0)  # a warning would be an error
