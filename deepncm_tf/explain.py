@@ -11,7 +11,7 @@ writes a page that opens without a network (index.html), the pictures of all exe
 around training pixels, and scores.png shows which pixels are like those of no class.
 """
 
-from deepncm_tf.utils import files, quiet, signals
+from deepncm_tf.utils import quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("explain")  # also while the rest is imported
@@ -26,7 +26,7 @@ from absl import flags as absl_flags
 from deepncm_tf import flags as run_flags
 from deepncm_tf.data import bank_files, image_files
 from deepncm_tf.flags.list_flag import define_paths
-from deepncm_tf.pages import page, pictures
+from deepncm_tf.pages import report
 from deepncm_tf.runs import output_files
 from deepncm_tf.runs.command_line import (
     CommandLine,
@@ -34,7 +34,6 @@ from deepncm_tf.runs.command_line import (
     quiet_tensorflow,
 )
 from deepncm_tf.teaching import taught_model
-from deepncm_tf.utils.words import percent
 
 SCORES = ("distance", "max_logit", "max_probability", "energy")  # those of `calibrate`
 
@@ -188,37 +187,20 @@ def write(
         number = sum(one["rejection"] is not None for one in explained)
         facts["Unknown of these"] = f"{number} of {len(explained)}"
         facts["Known images rejected at most"] = f"{100 * calibration.alpha:g} %"
-    shown = {
-        name: percent(value) if isinstance(value, float) else value
-        for name, value in facts.items()
-    }
-
+    report.write_explanations(
+        output,
+        "What the model predicts, and why",
+        facts,
+        queried,
+        names,
+        explained,
+        exemplars,
+        run.class_names,
+        classifier.compares_by,
+    )
     folder = pathlib.Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    queries = [
-        _query(picture, name, one, exemplars, classifier.compares_by)
-        for picture, name, one in zip(queried, names, explained, strict=True)
-    ]
-    html = page.explanations_page("What the model predicts, and why", shown, queries)
-    sheet = pictures.contact_sheet(
-        [
-            [image if i >= 0 else None for image, i in zip(images, row, strict=True)]
-            for images, row in zip(exemplars.images, exemplars.index, strict=True)
-        ]
-    )
-    numbers = [{"name": name, **one} for name, one in zip(names, explained, strict=True)]
-    places = {
-        name: [int(i) for i in row if i >= 0]
-        for name, row in zip(run.class_names, exemplars.index, strict=True)
-    }
-    content = {"facts": facts, "exemplars": places, "queries": numbers}
-    files.write_json(folder / "explanations.json", content)
-    files.write_atomically(folder / "exemplars.png", lambda path: path.write_bytes(sheet))
-    files.write_atomically(
-        folder / "index.html", lambda path: path.write_text(html, "utf-8")
-    )
     return (
-        f"{len(queries)} images explained by {int((exemplars.index >= 0).sum())} "
+        f"{len(explained)} images explained by {int((exemplars.index >= 0).sum())} "
         f"exemplars: {folder / 'index.html'}, exemplars.png, explanations.json"
     )
 
@@ -273,31 +255,6 @@ def _facts(run, exemplars):
         facts["Test accuracy"] = round(accuracy, 4)
         facts["By the nearest exemplar"] = round(evaluation.accuracy(near, labels), 4)
     return {**facts, "Training images": len(run.splits["train"][1])}
-
-
-def _query(picture, name, explained, exemplars, measure):
-    place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
-    evidence = [
-        page.ClassEvidence(
-            one["class"],
-            one["logit"],
-            [
-                page.Exemplar(
-                    exemplars.images[place[near["index"]]],
-                    near["index"],
-                    one["class"],
-                    near[measure],
-                    measure=measure,
-                )
-                for near in one["exemplars"]
-            ],
-        )
-        for one in explained["classes"]
-    ]
-    label, predicted = explained["label"], explained["predicted"]
-    return page.Explained(
-        picture, name, label, predicted, evidence, explained["rule"], explained["change"]
-    )
 
 
 if __name__ == "__main__":

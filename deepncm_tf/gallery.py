@@ -8,7 +8,7 @@ writes one page that opens without a network. Of files of teach, which have lear
 pictures of a folder, it shows these, each among the others.
 """
 
-from deepncm_tf.utils import files, quiet, signals
+from deepncm_tf.utils import quiet, signals
 
 if __name__ == "__main__":
     signals.end_program("gallery")  # also while the rest is imported
@@ -133,7 +133,7 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
         data_dir: Folder of TFDS datasets, or None.
     """
     from deepncm_tf import evaluation
-    from deepncm_tf.pages import page
+    from deepncm_tf.pages import report
     from deepncm_tf.runs.finished_run import check_neighbours
 
     by_model, known = {}, None
@@ -160,36 +160,22 @@ def write(model_dirs, output, num_queries=50, num_neighbours=20, data_dir=None):
             exclude=own,
         )
         predicted = np.asarray(run.model.classifier(features)).argmax(axis=-1)
-        by_model[name] = predicted, similarities, rows
+        by_model[name] = [run.class_names[c] for c in predicted], similarities, rows
     names = run.class_names
 
-    def neighbours(i, similarities, rows):
-        return [
-            page.Exemplar(
-                images[j], int(j), names[labels[j]], float(s), bool(labels[j] == truth[i])
-            )
-            for s, j in zip(similarities[i], rows[i], strict=True)
-        ]
-
-    retrieved = [
-        page.Retrieved(
-            queries[i],
-            titles[i],
-            names[truth[i]],
-            {
-                model: (names[predicted[i]], neighbours(i, similarities, rows))
-                for model, (predicted, similarities, rows) in by_model.items()
-            },
-        )
-        for i in range(len(queries))
-    ]
     whole = zip(by_model, model_names(model_dirs), strict=True)
     facts = {"Dataset": run.config["dataset"]}
-    facts |= {f"Model {short}": name for short, name in whole}
-    html = page.gallery_page("Nearest training images", facts, retrieved)
-    pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(output, lambda where: where.write_text(html, "utf-8"))
-    print(f"{len(retrieved)} queries, {num_neighbours} nearest training images: {output}")
+    report.write_gallery(
+        output,
+        "Nearest training images",
+        facts | {f"Model {short}": name for short, name in whole},
+        queries,
+        titles,
+        [names[c] for c in truth],
+        by_model,
+        (images, [names[c] for c in labels]),
+    )
+    print(f"{len(queries)} queries, {num_neighbours} nearest training images: {output}")
 
 
 def check_same(known, run, path):

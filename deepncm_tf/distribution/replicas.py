@@ -5,6 +5,8 @@ Outside a strategy, with one replica, and on other backends than TensorFlow ever
 function here is the identity, so that callers need not ask where they run.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -85,8 +87,39 @@ def in_replica():
     return tf.distribute.get_replica_context() is not None
 
 
+def outside_of_graph():
+    """Context in which variables can be made while TensorFlow traces a function."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def after(tensors):
+    """Context whose operations TensorFlow's graph computes after some tensors."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies(tensors)
+
+
+def strategy_of(model):
+    """The `tf.distribute` strategy that a model was made in, or None."""
+    return getattr(model, "_distribute_strategy", None)
+
+
+def scope_of(model):
+    """Context of a model's strategy; other backends than TensorFlow have none."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
 def components(variable):
     """The backend's own variables that a `keras.Variable` stands for, one per replica."""
+    if keras.backend.backend() != "tensorflow":
+        return (variable,)
     return getattr(variable.value, "values", (variable.value,))
 
 

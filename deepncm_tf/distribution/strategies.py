@@ -5,6 +5,8 @@ import contextlib
 import os
 import shutil
 
+import keras
+
 STRATEGIES = ("one_device", "mirrored", "multi_worker_mirrored")
 # Seconds from one look at the other workers to the next; TensorFlow's 30 would let a job
 # wait a minute for a worker that has died.
@@ -31,6 +33,12 @@ def get_strategy(name="one_device", num_devices=None):
         raise ValueError(f"`name` must be one of {STRATEGIES}. Received: name={name!r}")
     if name == "one_device":
         return None
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"`{name}` needs Keras's TensorFlow backend; on JAX see "
+            "keras.distribution.DataParallel. Received: KERAS_BACKEND="
+            f"{keras.backend.backend()!r}"
+        )
     if name == "multi_worker_mirrored":
         return _multi_worker_strategy()
     import tensorflow as tf
@@ -50,6 +58,16 @@ def get_strategy(name="one_device", num_devices=None):
     return tf.distribute.MirroredStrategy(
         [f"GPU:{index}" for index in range(num_devices or len(gpus))]
     )
+
+
+def leave_devices():
+    """Keeps TensorFlow off the GPUs where it only makes batches for another backend."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # devices are in use: keep those there are
+        tf.config.set_visible_devices([], "GPU")
 
 
 def _multi_worker_strategy():

@@ -4,6 +4,8 @@
 import keras
 from keras import ops
 
+from deepncm_tf.distribution import replicas
+
 
 def in_parts(step, data, num_parts):
     """Puts a batch through a step in parts, and gives what the whole would give.
@@ -21,18 +23,16 @@ def in_parts(step, data, num_parts):
     """
     if num_parts == 1:
         return step(data, None)
-    import tensorflow as tf
-
     batch = ops.shape(keras.tree.flatten(data)[0])[0]
     all_rows, total = [], None
     for part in range(num_parts):
         first, last = part * batch // num_parts, (part + 1) * batch // num_parts
         # A part without a sample gets one that does not count: normalization over no
         # sample at all would not be finite.
-        begin = ops.minimum(first, ops.maximum(batch - 1, 0))
-        end = ops.maximum(last, begin + 1)
-        # Or the graph would compute the parts side by side.
-        with tf.control_dependencies(total or []):
+        least, most = (ops.minimum, ops.maximum) if ops.is_tensor(batch) else (min, max)
+        begin = least(first, most(batch - 1, 0))
+        end = most(last, begin + 1)
+        with replicas.after(total or []):  # or the parts would be computed side by side
             part_of_data = keras.tree.map_structure(
                 lambda x, begin=begin, end=end: None if x is None else x[begin:end], data
             )

@@ -3,7 +3,6 @@
 
 from deepncm_tf.models import exact_model
 from deepncm_tf.models.classifier_model import ClassifierModel
-from deepncm_tf.numerics import labels
 
 
 class AdaptableModel(ClassifierModel):
@@ -32,9 +31,9 @@ class AdaptableModel(ClassifierModel):
         infinity in its features takes no part.
 
         Args:
-            x: Images, as for `fit`; or a dataset of (images, labels) or (images, labels,
-                sample weights).
-            y: Labels of images in an array, as for `fit`.
+            x: Samples, as for `fit`: arrays, or what gives batches of (inputs, labels) or
+                (inputs, labels, sample weights).
+            y: Labels of samples in arrays, as for `fit`.
             sample_weight: As for `fit`; those above 0 count as one sample where samples are
                 clustered or kept.
             reset: Bool, whether the state is that of these samples alone; False adds them
@@ -49,7 +48,8 @@ class AdaptableModel(ClassifierModel):
         """
         from deepncm_tf.models import adapting
 
-        self._check_samples(x, y)
+        y = self.as_labels(y)
+        x = self._checked_samples(x)
         adapting.adapt(
             self,
             x,
@@ -62,18 +62,11 @@ class AdaptableModel(ClassifierModel):
         )
         self.forget_judgement()
 
-    def _check_samples(self, x, y):
-        exact_model.refuse_other_backends()
+    def _checked_samples(self, x):
+        """The samples, once the model is built for them."""
         exact_model.refuse_empty(x)
-        labels.refuse_names(y, "y")
-        self.check_images(x)
-        if not self.built and hasattr(x, "shape"):
-            self.build_for(x)
-        if not self.built:
-            raise ValueError(
-                "Call the model on a batch of images, or `fit` it, before its classifier "
-                "can learn from a dataset."
-            )
+        self.check_inputs(x)
+        return self.built_for(x)
 
     def add_classes(self, number, names=None):
         """A model with more classes, which have no sample yet.
@@ -156,7 +149,8 @@ class AdaptableModel(ClassifierModel):
         """
         from deepncm_tf.models import class_changes
 
-        self._check_samples(x, y)
+        y = self.as_labels(y)
+        x = self._checked_samples(x)
         return class_changes.forget(self, x, y, sample_weight, **options)
 
     def merge_statistics(self, other):

@@ -7,15 +7,17 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
-from deepncm_tf.models.embedding import extract_features, unpack_inputs
+from deepncm_tf.models.backend_step import BackendStep
+from deepncm_tf.models.embedding import extract_features
 from deepncm_tf.models.finite import EVALUATION, FiniteGuard
+from deepncm_tf.models.inputs import unpack_inputs
 from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.samples import Samples
 
 ARRAYS = ("inputs", "labels", "weights")
 
 
-class Pass(keras.Model):
+class Pass(BackendStep):
     """A pass over data that changes nothing: neither backbone nor classifier.
 
     `evaluate` adds up class statistics, so that features need not stay in memory, and
@@ -28,8 +30,8 @@ class Pass(keras.Model):
     def __init__(self, model):
         super().__init__(name="adapt")
         # Functions: attributes that are layers or metrics would be reset with this model's.
-        self._extract = lambda image: extract_features(
-            model.backbone, model.embedding, model.normalize, image, training=False
+        self._extract = lambda x: extract_features(
+            model.backbone, model.embedding, model.normalize, x, training=False
         )
         self._samples_of = functools.partial(
             Samples,
@@ -41,13 +43,15 @@ class Pass(keras.Model):
         self._needs_index = model.classifier.needs_index
         self._rank = model.output_rank
         self.guard = FiniteGuard(model.num_classes)
+        self._guard_variables = self.guard.variables  # part of the state of each step
         self.statistics = []
         if model.classifier.adapts_from == "statistics":
             self.statistics = model.classifier.new_statistics(
                 self._add_state, model.features_shape[-1]
             )
         self.built = True
-        self.compile(jit_compile=False)
+        # Nothing but JAX is slow without.
+        self.compile(jit_compile=keras.backend.backend() == "jax")
 
     def _add_state(self, name, shape, dtype):
         return self.add_weight(
@@ -63,15 +67,17 @@ class Pass(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing is left to be built."""
 
+    _symbolic_build = _maybe_symbolic_build  # of other backends than TensorFlow
+
     def _samples(self, x, y, sample_weight):
-        image, index = unpack_inputs(x)
+        x, index = unpack_inputs(x)
         y, sample_weight, wrong = self._targets(y, sample_weight, self._rank)
         self.guard.passes(EVALUATION, {}, wrong)
         return self._samples_of(
-            self._extract(image), y, sample_weight=sample_weight, index=index
+            self._extract(x), y, sample_weight=sample_weight, index=index
         )
 
-    def test_step(self, data):
+    def exact_test_step(self, data):
         samples = self._samples(*keras.utils.unpack_x_y_sample_weight(data))
         batch = self._batch_statistics(samples)
         for stored, sums in zip(self.statistics, batch, strict=True):
@@ -79,7 +85,7 @@ class Pass(keras.Model):
         weights = [ops.sum(stored.read().counts) for stored in self.statistics]
         return replicas.reducible({"samples": sum(weights)})
 
-    def predict_step(self, data):
+    def exact_predict_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if isinstance(x, dict) and set(x) <= set(ARRAYS):
             x, y, sample_weight = (x.get(name) for name in ARRAYS)
@@ -107,7 +113,7 @@ def adapt(model, x, y, sample_weight, reset, **options):
     for sums in folds:
         if sums.moment is None:  # with second moments `refresh` says it
             statistics.warn_where_rounded(sums, stacklevel=4)
-    with model.distribute_strategy.scope():
+    with replicas.scope_of(model):
         if not reset:
             folds = list(map(statistics.add, classifier.read_statistics(), folds))
         classifier.write_statistics(folds)
@@ -125,7 +131,7 @@ def statistics_of(model, x, y=None, sample_weight=None, **options):
     Returns:
         List of `statistics.Sums`.
     """
-    with model.distribute_strategy.scope():
+    with replicas.scope_of(model):
         data_pass = Pass(model)
         data_pass.evaluate(x, y, sample_weight=sample_weight, **options)
         data_pass.guard.look()
@@ -133,7 +139,7 @@ def statistics_of(model, x, y=None, sample_weight=None, **options):
 
 
 def _adapt_features(model, x, y, sample_weight, reset, **options):
-    with model.distribute_strategy.scope():
+    with replicas.scope_of(model):
         data_pass = Pass(model)
         if y is not None:
             arrays = zip(ARRAYS, (x, y, sample_weight), strict=True)

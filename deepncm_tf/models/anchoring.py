@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from deepncm_tf.evaluation.explanation import Exemplars, find_exemplars
-from deepncm_tf.models.embedding import unpack_inputs
+from deepncm_tf.models.inputs import collect, is_arrays, unpack_inputs
 from deepncm_tf.numerics.labels import to_class_numbers
 
 
@@ -14,11 +14,11 @@ def anchor(model, x, y=None, images=None, **kwargs):
 
     Args:
         model: A `DeepNCM` whose classifier is a `SubCentroids`.
-        x: Array of images, as for `predict`; or a dataset of (images, labels), where
-            images may be `{"image": images, "index": index}`; an index of -1 is none.
-        y: Labels of images in an array, integers or one-hot, as for `fit`.
-        images: Array to keep the exemplars' pictures from, a picture for each image; by
-            default `x`.
+        x: Samples in arrays, as for `predict`; or what gives batches of (inputs, labels),
+            as for `fit`, where inputs may hold an `"index"`; an index of -1 is none.
+        y: Labels of samples in arrays, integers, one-hot or names, as for `fit`.
+        images: Array to keep the exemplars' pictures from, a picture for each sample; by
+            default `x`, of several inputs the first.
         **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
 
     Returns:
@@ -40,18 +40,19 @@ def anchor(model, x, y=None, images=None, **kwargs):
         )
     index = None
     if y is None:
-        if hasattr(x, "shape"):
+        if is_arrays(x):
             raise ValueError(
-                "`y`, the labels, must be given with images in an array. Received: y=None"
+                "`y`, the labels, must be given with samples in arrays. Received: y=None"
             )
-        x, y, index = _collect(x)
-    x = np.asarray(x)
-    y = to_class_numbers(y, "y", len(x), model.classifier.num_classes)
-    images = x if images is None else np.asarray(images)
-    if not len(x) or len(images) != len(x):
+        x, y, index = collect(x)
+    x = keras.tree.map_structure(np.asarray, unpack_inputs(x)[0])
+    first = keras.tree.flatten(x)[0]
+    y = to_class_numbers(y, "y", len(first), model.classifier.num_classes)
+    images = first if images is None else np.asarray(images)
+    if not len(first) or len(images) != len(first):
         raise ValueError(
-            "`x` must hold at least one image, and `images` a picture for each of them. "
-            f"Received: {len(x)} images and {len(images)} pictures"
+            "`x` must hold at least one sample, and `images` a picture for each of them. "
+            f"Received: {len(first)} samples and {len(images)} pictures"
         )
     model.exemplars = find_exemplars(
         model.classifier,
@@ -84,22 +85,3 @@ def exemplars_at(index, images, labels, features):
         of_places.append(whole)
     classes = np.where(known, np.asarray(labels)[index], -1).astype("int64")
     return Exemplars(of_places[0], index, classes, of_places[1])
-
-
-def _collect(dataset):
-    """Images, labels and index (or None) of a dataset, as arrays."""
-    parts = []
-    for batch in dataset:
-        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if labels is None:
-            raise ValueError(
-                "`x` must be a dataset of (images, labels), or `y` must be given. "
-                "Received: a dataset without labels"
-            )
-        image, index = unpack_inputs(inputs)
-        parts.append([np.asarray(a) for a in (image, labels, index) if a is not None])
-    if not parts:
-        raise ValueError("`x` must hold at least one image. Received: an empty dataset")
-    images, labels, *index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    known = bool(index) and (index[0] >= 0).all()
-    return images, labels, index[0] if known else None

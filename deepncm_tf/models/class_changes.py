@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models whose classes come and go: the same backbone with another classifier."""
 
-import contextlib
-
 import numpy as np
 
 from deepncm_tf.classifiers import class_changes
+from deepncm_tf.distribution import replicas
 from deepncm_tf.models.class_names import names_of, to_number
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -69,7 +68,7 @@ def forget(model, x, y, sample_weight=None, **options):
     folds = None
     if model.classifier.unlearns:
         folds = adapting.statistics_of(model, x, y, sample_weight, **options)
-    with _scope(model):
+    with replicas.scope_of(model):
         classifier = class_changes.forget(model.classifier, folds)
         return model.with_classifier(classifier, model.class_names)
 
@@ -90,19 +89,13 @@ def merge_statistics(model, other):
                 f"`other` must have the same {part}: its statistics are of other features. "
                 "Received: one with other weights"
             )
-    with _scope(model):
+    with replicas.scope_of(model):
         classifier = class_changes.merge_statistics(model.classifier, other.classifier)
         return model.with_classifier(classifier, model.class_names)
 
 
 def regroup(model, groups, names):
     """A model with other classes; see `classifiers.class_changes.regroup`."""
-    with _scope(model):
+    with replicas.scope_of(model):
         classifier = class_changes.regroup(model.classifier, groups)
         return model.with_classifier(classifier, names)
-
-
-def _scope(model):
-    """That of the model's strategy; other backends than TensorFlow have none."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return contextlib.nullcontext() if strategy is None else strategy.scope()

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of classes, by which users may call them."""
 
+import numpy as np
+
+from deepncm_tf.numerics.labels import refuse_names
+
 
 def as_names(names, num_classes):
     """Names as a list of strings, or None; a `ValueError` where they are none.
@@ -46,3 +50,35 @@ def to_number(model, label):
         f"Classes must be numbers from 0 to {model.num_classes - 1}, or names in "
         f"`class_names`. Received: {label!r}"
     )
+
+
+def to_numbers(y, names):
+    """Labels, where they may be names, as numbers.
+
+    Args:
+        y: What `fit` takes as labels; or an array or a list of names.
+        names: List of the classes' names, or None.
+
+    Returns:
+        int32 array of the shape of the names, or `y` where it is something else.
+
+    Raises:
+        ValueError: If there are no `class_names`, or one is none of them.
+    """
+    array = y
+    if isinstance(y, list | tuple) and y and all(isinstance(name, str) for name in y):
+        array = np.array(y)
+    if getattr(getattr(array, "dtype", None), "kind", "f") not in "OSTU":
+        return y
+    if names is None:
+        refuse_names(array, "y")
+    array = np.asarray(array)
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = [name.decode() if isinstance(name, bytes) else name for name in array.flat]
+    unknown = sorted({repr(str(name)) for name in labels if name not in numbers})
+    if unknown:
+        raise ValueError(
+            f"`y` must be names in `class_names`, {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}. Received: {', '.join(unknown[:5])}"
+        )
+    return np.array([numbers[name] for name in labels], "int32").reshape(array.shape)

@@ -3,10 +3,14 @@
 
 import keras
 import numpy as np
+from keras import ops
 
-from deepncm_tf.models.embedding import unpack_inputs
+from deepncm_tf.distribution import replicas
 from deepncm_tf.models.exact_model import ExactModel
+from deepncm_tf.models.inputs import INDEX, ONLY, is_arrays, unpack_inputs
 from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
+from deepncm_tf.numerics import labels
+from deepncm_tf.numerics.precision import sum_dtype
 
 
 class Refresh(keras.callbacks.Callback):
@@ -20,7 +24,7 @@ class ClassifierModel(ExactModel):
     """An `ExactModel` with a classifier.
 
     A subclass makes the attribute `classifier`, calls `track_unseen` after it, and has
-    `check_images` besides the hooks of `ExactStep` that are not here.
+    `check_inputs` besides the hooks of `ExactStep` that are not here.
     """
 
     def track_unseen(self):
@@ -29,8 +33,8 @@ class ClassifierModel(ExactModel):
         self._evaluating = False
         self._fitting = False
 
-    def check_images(self, x):
-        """Raises a `ValueError` where images in an array have another shape."""
+    def check_inputs(self, x):
+        """Raises a `ValueError` where inputs in arrays have other shapes."""
         raise NotImplementedError
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
@@ -47,7 +51,15 @@ class ClassifierModel(ExactModel):
             ValueError: If the loss expects probabilities, or cannot be averaged over
                 replicas.
         """
-        loss = LogitCrossEntropy() if loss is None else keras.losses.get(loss)
+        if loss is None:
+            loss = LogitCrossEntropy(ignore_class=self.ignore_class)
+        loss = keras.losses.get(loss)
+        ignored = getattr(loss, "ignore_class", None)
+        if self.weighs_metrics and ignored != self.ignore_class:
+            raise ValueError(
+                f"`loss` must have the model's ignore_class={self.ignore_class}, or be "
+                f"None. Received: loss={loss!r} with ignore_class={ignored}"
+            )
         if expects_probabilities(loss):
             raise ValueError(
                 "`loss` must take logits, which is what DeepNCM gives. Leave it out for "
@@ -61,6 +73,20 @@ class ClassifierModel(ExactModel):
         _, index = unpack_inputs(x)
         return self.classifier.loss_weights(y, rank, index)
 
+    def mean_weights(self, y):
+        """Keras's mean is over all labels; this makes of it one over those that count."""
+        rank = self.output_rank
+        is_ours = isinstance(self.loss, LogitCrossEntropy)
+        if self.ignore_class is None or not is_ours or labels.is_class_weights(y, rank):
+            return None
+        counted = ops.cast(y != self.ignore_class, sum_dtype())
+        sums = [ops.sum(counted), ops.sum(ops.ones_like(counted))]
+        counted_labels, all_labels = replicas.all_reduce_sum(sums)
+        weight = all_labels / ops.maximum(counted_labels, 1.0)
+        ones = ops.ones_like(ops.reshape(counted, (ops.shape(counted)[0], -1))[:, 0])
+        dtype = keras.backend.result_type(keras.config.floatx(), "float32")
+        return ops.cast(weight * ones, dtype)
+
     def update_state(self, x, y, outputs, sample_weight, apply):
         _, index = unpack_inputs(x)
         logits, features, *_ = outputs
@@ -72,7 +98,7 @@ class ClassifierModel(ExactModel):
     def update_evaluation(self, y, outputs, sample_weight):
         features = outputs[1]
         self.classifier.update_metrics(features, y, sample_weight)
-        if self.classifier.seen() is not None:
+        if self.classifier.tracks_seen:
             counted = None if sample_weight is None else sample_weight > 0
             unseen = self.classifier.count_unseen(features, y, counted)
             self._unseen.update_state(unseen)
@@ -83,24 +109,18 @@ class ClassifierModel(ExactModel):
             self.classifier.refresh()
 
     def fit(self, x=None, *args, callbacks=None, **kwargs):
-        """As `keras.Model.fit`; where the classifier keeps a bank, images in an array get
-        their places in it as their rows.
+        """As `keras.Model.fit`; where the classifier keeps a bank, samples in arrays get
+        their places in them as their rows.
 
         Raises:
-            ValueError: If there are more images in an array than rows in the bank, or an
+            ValueError: If there are more samples in arrays than rows in the bank, or an
                 index past it.
             NotFiniteError: As `ExactModel.fit`.
         """
-        if self.classifier.needs_index and hasattr(x, "shape"):
-            if len(x) > self.classifier.bank_size:
-                raise ValueError(
-                    "`bank_size` must be the number of training images or more. Received: "
-                    f"bank_size={self.classifier.bank_size} with {len(x)} images"
-                )
-            x = {"image": x, "index": np.arange(len(x), dtype="int32")}
-        self.check_images(x)
+        x = self._with_index(x)
+        self.check_inputs(x)
         if self.classifier.needs_index and isinstance(x, dict):
-            self.classifier.check_index(x.get("index", ()))
+            self.classifier.check_index(x.get(INDEX, ()))
         self.forget_judgement()
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [Refresh(), *keras.tree.flatten(callbacks or [])]
@@ -110,6 +130,20 @@ class ClassifierModel(ExactModel):
         finally:
             self._fitting = False
 
+    def _with_index(self, x):
+        """Samples in arrays with their places as their rows, where there is a bank."""
+        is_named = isinstance(x, dict) and not {ONLY, INDEX} & set(x)
+        wanted = self.classifier.needs_index and (is_named or not isinstance(x, dict))
+        if not wanted or not is_arrays(x):
+            return x
+        number, rows = len(keras.tree.flatten(x)[0]), self.classifier.bank_size
+        if number > rows:
+            raise ValueError(
+                "`bank_size` must be the number of training samples or more. Received: "
+                f"bank_size={rows} with {number} samples"
+            )
+        return {**(x if is_named else {ONLY: x}), INDEX: np.arange(number, dtype="int32")}
+
     def forget_judgement(self):
         """Called where `fit` or `adapt` changes the classifier's state; for subclasses."""
 
@@ -117,7 +151,7 @@ class ClassifierModel(ExactModel):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,
         `unseen` counts the evaluated samples of such classes: none of them can be right.
         """
-        self.check_images(x)
+        self.check_inputs(x)
         if self._fitting:  # validation comes before the callbacks
             self.refresh()
         self._evaluating = True
@@ -136,6 +170,6 @@ class ClassifierModel(ExactModel):
         metrics = [m for m in super().metrics if all(m is not other for other in others)]
         if self._evaluating:
             metrics += self.classifier.evaluation_metrics
-            if self.classifier.seen() is not None:
+            if self.classifier.tracks_seen:
                 metrics.append(self._unseen)
         return metrics

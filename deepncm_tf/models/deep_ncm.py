@@ -5,24 +5,19 @@ import keras
 
 import official_resnet  # registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
+from deepncm_tf.models import inputs as model_inputs
 from deepncm_tf.models import padding
 from deepncm_tf.models.class_names import as_names
-from deepncm_tf.models.embedding import (
-    FeatureModel,
-    check_shape,
-    extract_features,
-    unpack_inputs,
-)
-from deepncm_tf.models.judging_model import JudgingModel
-from deepncm_tf.numerics.labels import known_shape
+from deepncm_tf.models.embedding import FeatureModel, extract_features
+from deepncm_tf.models.predicting_model import PredictingModel
 from deepncm_tf.utils.arguments import as_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
-class DeepNCM(JudgingModel):
+class DeepNCM(PredictingModel):
     """Deep nearest-mean classifier.
 
-    A backbone and an optional linear embedding turn images into features; a classifier
+    A backbone and an optional linear embedding turn inputs into features; a classifier
     turns features into logits, and its state (class means, for example) follows the
     features during `fit`. `predict` gives logits; `embed` gives features.
 
@@ -30,7 +25,8 @@ class DeepNCM(JudgingModel):
     global batch, also where replicas get unequal shares of it.
 
     Args:
-        backbone: `keras.Model` (or layer) from images to features `(batch, ..., d)`.
+        backbone: `keras.Model` (or layer) from inputs of any kind, one or several, to
+            features `(batch, ..., d)`.
         classifier: A `deepncm_tf.classifiers.Classifier`.
         embedding_dim: Int, dimensions of a linear map between the two, or None for none.
             The number of classes gives the "equal parameters" variant of DeepNCM.
@@ -45,14 +41,17 @@ class DeepNCM(JudgingModel):
             applied once, and the classifier's state moves once: a step is that of the
             whole batch, but for batch normalization, which sees the parts.
         class_names: Sequence of strings, a name for each class, or None. They are saved
-            with the model.
+            with the model; labels in arrays may then be names.
         decay_batch_norm: Bool, whether `l2` holds for the scales and shifts of batch
             normalization, too.
+        ignore_class: Int, a label that means none of the classes, such as 255 for void, or
+            None. What has it takes no part in loss, metrics and state.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
-        inputs: Images, or a dictionary `{"image": images}` that may also hold `"index"`,
-            the samples' rows in a bank.
+        inputs: What the backbone takes, or a dictionary of that by name. A dictionary may
+            also hold `"index"`, the samples' rows in a bank; where the backbone takes one
+            input, that is `"image"` in it, whatever it is.
         training: Bool.
         return_features: Bool, whether to return `(logits, features)`.
 
@@ -83,12 +82,13 @@ class DeepNCM(JudgingModel):
         accumulate_steps=1,
         class_names=None,
         decay_batch_norm=True,
+        ignore_class=None,
         **kwargs,
     ):
-        super().__init__(gradient_clip, l2, accumulate_steps, **kwargs)
+        super().__init__(gradient_clip, l2, accumulate_steps, ignore_class, **kwargs)
         if not isinstance(backbone, keras.Layer):
             raise ValueError(
-                "`backbone` must be a keras.Model or layer from images to features. "
+                "`backbone` must be a keras.Model or layer from inputs to features. "
                 f"Received: backbone={backbone!r}"
             )
         if not isinstance(classifier, classifiers.Classifier):
@@ -109,19 +109,23 @@ class DeepNCM(JudgingModel):
             )
         self.class_names = as_names(class_names, classifier.num_classes)
         self.track_unseen()
-        if backbone.built and getattr(backbone, "inputs", None):
+        self._input_dtypes = None
+        known = model_inputs.of_backbone(backbone)
+        if known is not None:
             # Variables exist from here on, so that a strategy's scope, the optimizer
             # and `load_model` find them.
-            self.build(backbone.inputs[0].shape)
+            shapes, dtypes = known
+            self._input_dtypes = tuple(dtypes)
+            self.build(shapes)
 
     def build(self, input_shape):
         if self.built:
             return
-        if isinstance(input_shape, dict):
-            input_shape = input_shape["image"]
-        self._image_shape = tuple(input_shape)
+        shapes, _ = model_inputs.unpack_inputs(input_shape)
+        self._input_shapes = keras.tree.map_shape_structure(tuple, shapes)
         feature_model = FeatureModel(self.backbone, self.embedding, self.normalize)
-        features = feature_model(keras.KerasTensor(self._image_shape))
+        symbols = model_inputs.symbols(self._input_shapes, self._input_dtypes)
+        features = feature_model(symbols)
         if not self.classifier.built:
             self.classifier.build(features.shape)
         padding.hide_padding(self.backbone)
@@ -131,20 +135,26 @@ class DeepNCM(JudgingModel):
         self.built = True
 
     def compute_output_shape(self, input_shape):
-        if isinstance(input_shape, dict):
-            input_shape = input_shape["image"]
         self.build(input_shape)
-        return (input_shape[0], *self._features_shape[1:-1], self.classifier.num_classes)
+        shapes, _ = model_inputs.unpack_inputs(input_shape)
+        batch = model_inputs.flat_shapes(shapes)[0][0]
+        return (batch, *self._features_shape[1:-1], self.classifier.num_classes)
 
     def call(self, inputs, training=False, return_features=False):
-        image, index = unpack_inputs(inputs)
-        check_shape(image, self._image_shape)
+        x, index = model_inputs.unpack_inputs(inputs)
+        model_inputs.check_shapes(x, self._input_shapes)
+        if self._input_dtypes is None:
+            self._input_dtypes = tuple(model_inputs.of_batch(x)[1])
         features = extract_features(
-            self.backbone, self.embedding, self.normalize, image, training
+            self.backbone, self.embedding, self.normalize, x, training
         )
         rows = {"index": index} if self.classifier.needs_index else {}
         logits = self.classifier(features, training=training, **rows)
         return (logits, features) if return_features else logits
+
+    @property
+    def weighs_metrics(self):
+        return self.ignore_class is not None
 
     @property
     def trained_parts(self):
@@ -166,8 +176,9 @@ class DeepNCM(JudgingModel):
             accumulate_steps=self.accumulate_steps,
             class_names=class_names,
             decay_batch_norm=self.decay_batch_norm,
+            ignore_class=self.ignore_class,
         )
-        model.build(self._image_shape)
+        model.build(self._input_shapes)
         if self.embedding is not None:
             model.embedding.set_weights(self.embedding.get_weights())
         return model
@@ -189,12 +200,38 @@ class DeepNCM(JudgingModel):
         return self._features_shape
 
     @property
-    def image_shape(self):
-        return self._image_shape
+    def input_signature(self):
+        """What the exported model takes, a list with a structure of `keras.InputSpec`s."""
+        symbols = model_inputs.symbols(self._input_shapes, self._input_dtypes)
+
+        def spec(symbol, name=None):
+            return keras.InputSpec(shape=symbol.shape, dtype=symbol.dtype, name=name)
+
+        if isinstance(symbols, dict):
+            return [{name: spec(symbol, name) for name, symbol in symbols.items()}]
+        return [keras.tree.map_structure(spec, symbols)]
 
     def build_for(self, x):
-        image, _ = unpack_inputs(x)
-        self.build((None, *known_shape(image, "x")[1:]))
+        if not self.built:
+            x, _ = model_inputs.unpack_inputs(x)
+            shapes, dtypes = model_inputs.of_batch(x)
+            self._input_dtypes = tuple(dtypes)
+            self.build(shapes)
+
+    def built_for(self, x):
+        """Builds the model for samples, and gives them.
+
+        Args:
+            x: Whatever `fit` takes. Of a generator, the first batch is looked at.
+        """
+        if self.built:
+            return x
+        if model_inputs.is_arrays(x):
+            self.build_for(x)
+            return x
+        batch, x = model_inputs.peek(x)
+        self.build_for(keras.utils.unpack_x_y_sample_weight(batch)[0])
+        return x
 
     def outputs(self, x, training):
         return self(x, training=training, return_features=True)
@@ -206,11 +243,11 @@ class DeepNCM(JudgingModel):
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
-        self.check_images(x)
+        self.check_inputs(x)
         return super().predict(x, *args, **kwargs)
 
     def embed(self, x, batch_size=None, verbose="auto", steps=None):
-        """Features of images, as the classifier gets them.
+        """Features of samples, as the classifier gets them.
 
         Args:
             x, batch_size, verbose, steps: As in `keras.Model.predict`; datasets may also
@@ -219,14 +256,17 @@ class DeepNCM(JudgingModel):
         Returns:
             NumPy array, `(samples, ..., d)`.
         """
-        if not self.built:
-            raise ValueError(
-                "Call the model on a batch of images, or `fit` it, before `embed`."
-            )
-        self.check_images(x)
+        x = self.built_for(x)
+        self.check_inputs(x)
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
+
+    def __repr__(self):
+        text = f"{type(self).__name__}({self.backbone.name}, {self.classifier!r}"
+        if self.embedding_dim is not None:
+            text += f", embedding_dim={self.embedding_dim}"
+        return text + ")"
 
     def get_config(self):
         return {
@@ -240,6 +280,7 @@ class DeepNCM(JudgingModel):
             "accumulate_steps": self.accumulate_steps,
             "class_names": self.class_names,
             "decay_batch_norm": self.decay_batch_norm,
+            "ignore_class": self.ignore_class,
         }
 
     @classmethod
@@ -249,8 +290,18 @@ class DeepNCM(JudgingModel):
             config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
 
-    def check_images(self, x):
-        """Checks images in an array before Keras takes a single one for a batch."""
-        image = x.get("image") if isinstance(x, dict) else x
-        if self.built and hasattr(image, "shape") and not hasattr(x, "cardinality"):
-            check_shape(image, self._image_shape)
+    def get_build_config(self):
+        return {**(super().get_build_config() or {}), "input_dtypes": self._input_dtypes}
+
+    def build_from_config(self, config):
+        config = dict(config)
+        dtypes = config.pop("input_dtypes", None)
+        if self._input_dtypes is None:
+            self._input_dtypes = dtypes
+        super().build_from_config(config)
+
+    def check_inputs(self, x):
+        """Checks inputs in arrays before Keras takes a single sample for a batch."""
+        if self.built and model_inputs.is_arrays(x):
+            x, _ = model_inputs.unpack_inputs(x)
+            model_inputs.check_shapes(x, self._input_shapes)

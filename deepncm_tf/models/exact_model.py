@@ -24,10 +24,14 @@ class ExactModel(ExactStep):
             the loss.
         accumulate_steps: Int >= 1, parts into which a replica's share of a batch is split,
             to be computed one after the other.
+        ignore_class: Int, label of what takes no part in anything, or None. The loss is
+            then the average over what does.
         **kwargs: Those of `keras.Model`.
     """
 
-    def __init__(self, gradient_clip=None, l2=0.0, accumulate_steps=1, **kwargs):
+    def __init__(
+        self, gradient_clip=None, l2=0.0, accumulate_steps=1, ignore_class=None, **kwargs
+    ):
         super().__init__(**kwargs)
         if gradient_clip is not None and not _is_number(gradient_clip, above=0):
             raise ValueError(
@@ -39,6 +43,12 @@ class ExactModel(ExactStep):
         self.gradient_clip = None if gradient_clip is None else float(gradient_clip)
         self.l2 = float(l2)
         self.accumulate_steps = as_positive_integer("accumulate_steps", accumulate_steps)
+        if ignore_class is not None and not _is_label(ignore_class):
+            raise ValueError(
+                "`ignore_class` must be an integer or None. Received: ignore_class="
+                f"{ignore_class!r}"
+            )
+        self.ignore_class = None if ignore_class is None else int(ignore_class)
         self.guard = None
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
@@ -51,8 +61,7 @@ class ExactModel(ExactStep):
                 f"Received: reduction={reduction!r}"
             )
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        if keras.backend.backend() == "tensorflow":
-            self.guard = FiniteGuard(self.num_classes)
+        self.guard = FiniteGuard(self.num_classes)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -68,17 +77,19 @@ class ExactModel(ExactStep):
             ValueError: If there is no sample, a label is of no class, or a sample weight
                 is negative or not finite.
         """
-        refuse_other_backends()
         refuse_empty(x)
-        labels.refuse_names(y, "y")
+        y = self.as_labels(y)
+        if isinstance(kwargs.get("validation_data"), tuple):
+            inputs, validation, *weights = kwargs["validation_data"]
+            kwargs["validation_data"] = (inputs, self.as_labels(validation), *weights)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
         return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
 
-    def train_on_batch(self, *args, **kwargs):
+    def train_on_batch(self, x, y=None, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
-        refuse_other_backends()
-        logs = super().train_on_batch(*args, **kwargs)
+        y = self.as_labels(y)
+        logs = super().train_on_batch(x, y, *args, **kwargs)
         self.guard.look()
         return logs
 
@@ -88,23 +99,37 @@ class ExactModel(ExactStep):
         Raises:
             ValueError: If there is no sample, or labels or sample weights are none.
         """
-        refuse_other_backends()
         refuse_empty(x)
-        labels.refuse_names(y, "y")
+        y = self.as_labels(y)
         figures = super().evaluate(x, y, *args, **kwargs)
         self.guard.look()
         return figures
 
-    def test_on_batch(self, *args, **kwargs):
+    def test_on_batch(self, x, y=None, *args, **kwargs):
         """As `keras.Model.test_on_batch`; raises what `evaluate` raises."""
-        refuse_other_backends()
-        figures = super().test_on_batch(*args, **kwargs)
+        y = self.as_labels(y)
+        figures = super().test_on_batch(x, y, *args, **kwargs)
         self.guard.look()
         return figures
 
     def predict(self, x, *args, **kwargs):
         refuse_empty(x)
         return super().predict(x, *args, **kwargs)
+
+    def as_labels(self, y):
+        """Labels in arrays as numbers; for subclasses whose classes have names."""
+        labels.refuse_names(y, "y")
+        return y
+
+    @property
+    def carried_variables(self):
+        """Variables that steps change, besides those of model, optimizer and metrics."""
+        return [] if self.guard is None else self.guard.variables
+
+    def look(self):
+        """Raises an error where a step was faulty; see `FiniteGuard.look`."""
+        self.take_state()
+        self.guard.look()
 
     def build_training(self, x, y):
         """Creates the variables of optimizer and metrics before the first step.
@@ -120,7 +145,7 @@ class ExactModel(ExactStep):
         Keras takes the mean of the shares, which fails where they are unequal, and takes
         it in every `evaluate`, which fails where the iterator has come to its end.
         """
-        if self._distribute_strategy is None:
+        if replicas.strategy_of(self) is None:
             return
         parts = (self, self._compile_metrics, self._compile_loss, self.optimizer)
         if all(part is None or part.built for part in parts):
@@ -135,16 +160,6 @@ class ExactModel(ExactStep):
         super()._maybe_symbolic_build(data_batch=data_batch)
 
 
-def refuse_other_backends():
-    """Raises a `NotImplementedError` on other backends than TensorFlow."""
-    if keras.backend.backend() != "tensorflow":
-        raise NotImplementedError(
-            "DeepNCM trains and evaluates on Keras's TensorFlow backend; its classifiers, "
-            "`predict` and `embed` work on any. Received: KERAS_BACKEND="
-            f"{keras.backend.backend()!r}"
-        )
-
-
 def refuse_empty(x):
     """Raises a `ValueError` for arrays or datasets that are known to be empty."""
     if callable(getattr(x, "cardinality", None)):
@@ -154,6 +169,10 @@ def refuse_empty(x):
         empty = getattr(first, "shape", None) is not None and 0 in tuple(first.shape)[:1]
     if empty:
         raise ValueError("`x` must hold at least one sample. Received: none")
+
+
+def _is_label(value):
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _is_number(value, above):

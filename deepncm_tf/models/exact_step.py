@@ -6,21 +6,25 @@ from keras import ops
 
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models import accumulation
-from deepncm_tf.models.embedding import unpack_inputs
+from deepncm_tf.models.backend_step import BackendStep
 from deepncm_tf.models.finite import EVALUATION
+from deepncm_tf.models.inputs import unpack_inputs
 from deepncm_tf.numerics import labels
 
 
-class ExactStep(keras.Model):
+class ExactStep(BackendStep):
     """What `ExactModel` does with a batch.
 
     A subclass has the attributes `num_classes`, `gradient_clip`, `l2`, `accumulate_steps`,
-    `guard` and `output_rank`, the number of axes of its logits; and the hooks `build_for`,
-    `outputs`, `guarded_variables`, `loss_weights`, `update_state` and `update_evaluation`;
+    `guard`, `ignore_class` and `output_rank`, the number of axes of its logits; and the
+    hooks `build_for`, `outputs`, `guarded_variables`, `loss_weights`, `update_state` and
+    `update_evaluation`;
     where its loss is more than that of the logits, or no mean over all labels,
     `further_loss` and `mean_weights`, too.
     """
 
+    ignore_class = None
+    weighs_metrics = False  # whether what is void has weight 0 in the compiled metrics
     make_images = None
     """What makes the images of a training batch on the device, a function of its `x`."""
 
@@ -28,7 +32,7 @@ class ExactStep(keras.Model):
         """Creates the model's variables, from the shapes of a batch.
 
         Args:
-            x: A batch's images, or dictionary of images and indices.
+            x: A batch's inputs, maybe with indices.
         """
         raise NotImplementedError
 
@@ -91,13 +95,11 @@ class ExactStep(keras.Model):
         """Updates metrics of an evaluation beyond the compiled ones, by a batch."""
         raise NotImplementedError
 
-    def train_step(self, data):
-        import tensorflow as tf
-
+    def exact_train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self.make_images is not None:
             x = self.make_images(x)
-        with tf.init_scope():  # variables must exist before they are guarded
+        with replicas.outside_of_graph():  # variables must exist before they are guarded
             self.build_for(x)
             if not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
@@ -111,8 +113,8 @@ class ExactStep(keras.Model):
             self.accumulate_steps,
         )
         loss, *gradients = replicas.all_reduce_sum(sums)
-        image, _ = unpack_inputs(x)
-        parts = {"images": [image], "features": [outputs[1]], "loss": [loss]}
+        inputs = [t for t in keras.tree.flatten(unpack_inputs(x)[0]) if _is_float(t)]
+        parts = {"inputs": inputs, "features": [outputs[1]], "loss": [loss]}
         if not self.scales_loss:  # whose overflows are skipped
             parts["gradients"] = gradients
         passed = self.guard.passes(self.optimizer.iterations + 1, parts, wrong)
@@ -123,10 +125,9 @@ class ExactStep(keras.Model):
 
     def _part_of_step(self, data, samples):
         """Outputs of some samples; their loss and its gradients."""
-        import tensorflow as tf
-
         x, y, sample_weight, mean_weights = data
-        with tf.GradientTape() as tape:
+
+        def compute():
             outputs = self.outputs(x, training=True)
             weights = self.loss_weights(x, y, len(outputs[1].shape))
             for others in (mean_weights, sample_weight):
@@ -134,11 +135,13 @@ class ExactStep(keras.Model):
             parts = {} if samples is None else {"samples": samples}
             loss = self.compute_loss(x, y, outputs[0], weights, training=True, **parts)
             for further in self.further_loss(y, outputs, weights, samples):
-                loss += further
-            scaled_loss = self.optimizer.scale_loss(loss)
-        return list(outputs), [loss, *self.local_gradients(tape, scaled_loss)]
+                loss = loss + further
+            return self.optimizer.scale_loss(loss), (list(outputs), loss)
 
-    def test_step(self, data):
+        gradients, (outputs, loss) = self.gradients(compute)
+        return outputs, [loss, *gradients]
+
+    def exact_test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         outputs = self.outputs(x, training=False)
         y, sample_weight, wrong = self.targets(y, sample_weight, len(outputs[0].shape))
@@ -208,21 +211,6 @@ class ExactStep(keras.Model):
         """The variables whose squares `l2` adds to the loss."""
         return self.trainable_variables
 
-    def local_gradients(self, tape, loss):
-        """Gradients of this replica's share of the loss, dense, zero where there is none.
-
-        Args:
-            tape: `tf.GradientTape` that has recorded `loss`.
-            loss: Scalar tensor, as from the optimizer's `scale_loss`.
-        """
-        import tensorflow as tf
-
-        gradients = tape.gradient(loss, self.trainable_variables)
-        return [
-            ops.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-            for g, v in zip(gradients, self.trainable_variables, strict=True)
-        ]
-
     def apply_gradients(self, gradients):
         """Clips the gradients of the global batch and applies them once.
 
@@ -254,12 +242,27 @@ class ExactStep(keras.Model):
             return ops.convert_to_tensor(True)
         # `apply` sums over the replicas once more.
         gradients = [gradient / num_replicas for gradient in gradients]
-        optimizer.apply(gradients, self.trainable_variables)
+        self.apply_once(gradients)
         return finite if self.scales_loss else ops.convert_to_tensor(True)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        y = labels.normalize(y, y_pred.shape[-1], len(y_pred.shape), name="y")
-        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        rank = len(y_pred.shape)
+        y = labels.normalize(y, y_pred.shape[-1], rank, name="y")
+        void = self.weighs_metrics and not labels.is_class_weights(y, rank)
+        if not void or self._compile_metrics is None:
+            return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        # Keras weighs no metrics but the weighted ones: what is void would count.
+        counted, compiled = y != self.ignore_class, self._compile_metrics
+        y = ops.where(counted, y, 0)
+        counted = ops.cast(counted, y_pred.dtype)
+        weights = labels.multiply_weights(counted, sample_weight)
+        if not compiled.built:
+            compiled.build(y, y_pred)
+        for metric in filter(None, compiled._flat_metrics):
+            metric.update_state(y, y_pred, sample_weight=counted)
+        for metric in filter(None, compiled._flat_weighted_metrics):
+            metric.update_state(y, y_pred, sample_weight=weights)
+        return self.get_metrics_result()
 
     def targets(self, y, sample_weight, rank):
         """Labels and sample weights in one form, and what is wrong with them.
@@ -276,7 +279,9 @@ class ExactStep(keras.Model):
             raise ValueError("`y`, the labels, must be given. Received: y=None")
         normalized = labels.normalize(y, self.num_classes, rank, name="y")
         weights = labels.normalize_weights(sample_weight, normalized.shape[: rank - 1])
-        ignore_class = getattr(self.loss, "ignore_class", None)
+        ignore_class = self.ignore_class
+        if ignore_class is None:
+            ignore_class = getattr(self.loss, "ignore_class", None)
         is_wrong, _ = wrong_labels = labels.find_wrong(
             y, self.num_classes, rank, ignore_class
         )
@@ -297,3 +302,7 @@ class ExactStep(keras.Model):
         self._loss_tracker.update_state(loss, sample_weight=ops.shape(logits)[0])
         logs = self.compute_metrics(x, y, logits, sample_weight=sample_weight)
         return replicas.reducible(logs)
+
+
+def _is_float(tensor):
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))

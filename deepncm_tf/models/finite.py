@@ -11,10 +11,11 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.utils.errors import UserError
 
 INPUTS = ("labels", "sample weights")
-KINDS = (*INPUTS, "images", "features", "loss", "gradients")
+KINDS = (*INPUTS, "inputs", "features", "loss", "gradients")
 EVALUATION = -1  # in place of a step
 STEPS_BETWEEN_LOOKS = 20  # each look waits for the device
 
@@ -29,14 +30,14 @@ class NotFiniteError(UserError):
         where = f"step {step}" + (f" of epoch {epoch}" if epoch else "")
         super().__init__(
             f"Not finite in {where}: {', '.join(kinds)}. The model is as it was before "
-            "that step. Look for NaN or infinite values in the images, or try a smaller "
+            "that step. Look for NaN or infinite values in the inputs, or try a smaller "
             f"learning rate. Received: NaN or infinity in {kinds[0]}"
         )
         self.step, self.kinds = step, kinds
 
 
 class FiniteGuard:
-    """The guard of one model, on the TensorFlow backend. Make it in the model's scope.
+    """The guard of one model. Make it in the model's scope.
 
     Args:
         num_classes: Int, number of classes C.
@@ -45,7 +46,8 @@ class FiniteGuard:
     def __init__(self, num_classes):
         self.num_classes = num_classes
         self.record = _variable(1 + len(KINDS), "int32")  # step, and counts of KINDS
-        self.received = _variable(len(INPUTS), "float64")  # a wrong value of each
+        self.received = _variable(len(INPUTS), sum_dtype())  # a wrong value of each
+        self.variables = [self.record, self.received]
 
     def passes(self, step, tensors, wrong):
         """Whether this step and all before it are sound, on every replica.
@@ -72,19 +74,22 @@ class FiniteGuard:
         values = ops.take_along_axis(everyone, first[None], axis=0)[0]
         (counts,) = replicas.all_reduce_sum([counts])
         sound = ops.all(counts == 0)
-        first = ops.all(ops.equal(self.record, 0))
+        earlier = ops.convert_to_tensor(self.record)
+        first = ops.all(ops.equal(earlier, 0))
         record = ops.concatenate(
             [ops.reshape(ops.cast(step, "int32"), (1,)), ops.cast(counts, "int32")]
         )
         keep = sound | ~first
-        self.record.assign(ops.where(keep, self.record, record))
-        self.received.assign(ops.where(keep, self.received, values))
+        received = ops.convert_to_tensor(self.received)
+        self.record.assign(ops.where(keep, earlier, record))
+        self.received.assign(ops.where(keep, received, values))
         return sound & first
 
     def put_back(self, passed, variables, values):
         """Gives variables their earlier values where the step has not passed."""
         for variable, value in zip(variables, values, strict=True):
-            variable.assign(ops.where(passed, variable, value))
+            now = ops.convert_to_tensor(variable)
+            variable.assign(ops.where(passed, now, value))
 
     def look(self):
         """Raises an error where a step was not sound, and lets training go on.
@@ -93,22 +98,22 @@ class FiniteGuard:
             ValueError: If labels or sample weights were none.
             NotFiniteError: If something was NaN or infinite.
         """
-        step, *counts = self.record.numpy()
+        step, *counts = ops.convert_to_numpy(self.record)
         if not step:
             return
         self.record.assign([0] * (1 + len(KINDS)))
         kinds = [kind for kind, count in zip(KINDS, counts, strict=True) if count]
         if kinds[0] not in INPUTS:
             raise NotFiniteError(int(step), kinds)
-        value = float(self.received.numpy()[INPUTS.index(kinds[0])])
+        value = float(ops.convert_to_numpy(self.received)[INPUTS.index(kinds[0])])
         text = f"{value:.0f}" if value.is_integer() else f"{value}"
         if step != EVALUATION:
             text += f" in step {step}. The model is as it was before that step"
         if kinds[0] == "labels":
             raise ValueError(
                 f"`y` must be integers from 0 to {self.num_classes - 1}, or one-hot or "
-                "other weights of the classes, finite and >= 0. Received: a label of "
-                f"{text}"
+                "other weights of the classes, finite and >= 0; a label that means none of "
+                f"them is given as DeepNCM(ignore_class=...). Received: a label of {text}"
             )
         raise ValueError(
             f"`sample_weight` must be finite numbers >= 0. Received: a weight of {text}"
@@ -120,10 +125,10 @@ class LookForFinite(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if batch % STEPS_BETWEEN_LOOKS == 0:
-            self.model.guard.look()
+            self.model.look()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.guard.look()
+        self.model.look()
 
 
 def _floats(tensors):
@@ -138,10 +143,11 @@ def _count(wrong):
 
 
 def _variable(size, dtype):
-    import tensorflow as tf
-
-    return tf.Variable(
-        tf.zeros(size, dtype),
+    return keras.Variable(
+        keras.initializers.Zeros(),
+        shape=(size,),
+        dtype=dtype,
         trainable=False,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        autocast=False,
+        aggregation="only_first_replica",
     )

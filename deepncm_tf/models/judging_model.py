@@ -15,7 +15,7 @@ PICTURES = "pictures.npz"
 class JudgingModel(AdaptableModel):
     """An `AdaptableModel` that can be anchored, calibrated, and exported with both.
 
-    A subclass has `image_shape`, besides what an `AdaptableModel` wants.
+    A subclass has `input_signature`, besides what an `AdaptableModel` wants.
 
     Attributes:
         exemplars: `Exemplars` of the last `anchor`, or None.
@@ -41,7 +41,7 @@ class JudgingModel(AdaptableModel):
         """
         from deepncm_tf.models import anchoring
 
-        exemplars = anchoring.anchor(self, x, y, images, **kwargs)
+        exemplars = anchoring.anchor(self, x, self.as_labels(y), images, **kwargs)
         self.forget_judgement()  # what was learnt of the sub-centroids before is forgotten
         self.exemplars = exemplars
         return exemplars
@@ -53,7 +53,7 @@ class JudgingModel(AdaptableModel):
         """
         from deepncm_tf.models import rejection
 
-        return rejection.calibrate(self, x, y, score, alpha, **kwargs)
+        return rejection.calibrate(self, x, self.as_labels(y), score, alpha, **kwargs)
 
     def classify(self, x, **kwargs):
         """Class, p-value and prediction set of images, -1 for those of no known class.
@@ -88,9 +88,10 @@ class JudgingModel(AdaptableModel):
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
         """Exports the model for serving.
 
-        A SavedModel has endpoints on float32 images `(batch, ...)`: `serve` gives logits,
-        `embed` features and, after `calibrate`, `classify` a dictionary as from
-        `Calibration.judge`. Other formats are those of `keras.Model.export`.
+        A SavedModel has endpoints on what the backbone takes, with its names, shapes and
+        dtypes: `serve` gives logits, `embed` features and, after `calibrate`, `classify` a
+        dictionary as from `Calibration.judge`. Other formats are those of
+        `keras.Model.export`.
         """
         if format != "tf_saved_model" or kwargs:
             return super().export(filepath, format=format, verbose=verbose, **kwargs)
@@ -103,6 +104,6 @@ class JudgingModel(AdaptableModel):
         export_endpoints(self, filepath, endpoints, verbose)
         return None
 
-    def _judge(self, image):
-        logits, features = self(image, return_features=True)
+    def _judge(self, x):
+        logits, features = self(x, return_features=True)
         return self.calibration.judge(self.classifier, features, logits)

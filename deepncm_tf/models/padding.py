@@ -18,28 +18,33 @@ from official_resnet import BatchNormalization
 _share = threading.local()  # each replica is traced in its own thread
 
 
-def features_of(backbone, image, training):
-    """What a backbone gives for images, also for none.
+def features_of(backbone, x, training):
+    """What a backbone gives for a batch, also for an empty one.
 
     Args:
         backbone: `keras.Model` or layer, as `hide_padding` left it, or a function of one.
-        image: `(batch, ...)`.
+        x: Structure of tensors `(batch, ...)`.
         training: Bool.
 
     Returns:
         Features, `(batch, ..., d)`, or a list of them.
     """
-    count = ops.shape(image)[0]
+    count = ops.shape(keras.tree.flatten(x)[0])[0]
     known = count is None or isinstance(count, int)
     if count != 0 if known else replicas.num_replicas() == 1:
-        return backbone(image, training=training)
-    padding = ops.zeros((1, *image.shape[1:]), dtype=image.dtype)[count:]
+        return backbone(x, training=training)
+    padded = keras.tree.map_structure(lambda part: _padded(part, count), x)
     _share.count = count
     try:
-        features = backbone(ops.concatenate([image, padding]), training=training)
+        features = backbone(padded, training=training)
     finally:
         _share.count = None
     return keras.tree.map_structure(lambda tensor: tensor[:count], features)
+
+
+def _padded(x, count):
+    padding = ops.zeros((1, *x.shape[1:]), dtype=x.dtype)[count:]
+    return ops.concatenate([x, padding])
 
 
 def hide_padding(backbone):

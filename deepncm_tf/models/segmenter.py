@@ -8,8 +8,9 @@ import official_resnet  # noqa: F401  registers the backbone's layers for `load_
 from deepncm_tf import classifiers
 from deepncm_tf.models import decoders, padding, prototype_losses
 from deepncm_tf.models.class_names import as_names
-from deepncm_tf.models.embedding import FeatureModel, check_shape, unpack_inputs
+from deepncm_tf.models.embedding import FeatureModel
 from deepncm_tf.models.exporting import export_endpoints
+from deepncm_tf.models.inputs import check_shapes, is_arrays, unpack_inputs
 from deepncm_tf.models.pixel_model import RANK, PixelModel
 from deepncm_tf.utils.arguments import check_number
 
@@ -175,6 +176,11 @@ class Segmenter(PixelModel):
         """Shape of a batch of images, with None for the batch's size."""
         return self._image_shape
 
+    @property
+    def input_signature(self):
+        """What the exported model takes, a list of a `keras.InputSpec`."""
+        return [keras.InputSpec(shape=self._image_shape, dtype="float32")]
+
     def compute_output_shape(self, input_shape):
         return (None, *self._image_shape[1:3], self.classifier.num_classes)
 
@@ -185,7 +191,7 @@ class Segmenter(PixelModel):
     def outputs(self, x, training):
         """Logits of the image's size; features; their logits; those of the other head."""
         image, _ = unpack_inputs(x)
-        check_shape(image, self._image_shape)
+        check_shapes(image, self._image_shape)
         network = self._run_network
         parts = padding.features_of(network, image, training)
         features = parts["features"]
@@ -202,7 +208,7 @@ class Segmenter(PixelModel):
 
     def predict(self, x, *args, **kwargs):
         """As `keras.Model.predict`: logits, `(samples, height, width, num_classes)`."""
-        self.check_images(x)
+        self.check_inputs(x)
         return super().predict(x, *args, **kwargs)
 
     def embed(self, x, batch_size=None, verbose="auto", steps=None):
@@ -211,7 +217,7 @@ class Segmenter(PixelModel):
         Args:
             x, batch_size, verbose, steps: As in `keras.Model.predict`.
         """
-        self.check_images(x)
+        self.check_inputs(x)
         return self._predict_features(
             x, batch_size=batch_size, verbose=verbose, steps=steps
         )
@@ -232,10 +238,9 @@ class Segmenter(PixelModel):
         export_endpoints(self, filepath, endpoints, verbose)
         return None
 
-    def check_images(self, x):
-        image = x.get("image") if isinstance(x, dict) else x
-        if hasattr(image, "shape") and not hasattr(x, "cardinality"):
-            check_shape(image, self._image_shape)
+    def check_inputs(self, x):
+        if is_arrays(x):
+            check_shapes(unpack_inputs(x)[0], self._image_shape)
 
     def get_config(self):
         names = (

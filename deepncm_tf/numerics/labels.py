@@ -10,6 +10,8 @@ may be `(batch,)`, with more of the labels' axes, or with axes of size 1 behind 
 import keras
 from keras import ops
 
+from deepncm_tf.numerics.precision import sum_dtype
+
 
 def normalize(labels, num_classes, rank, name="labels"):
     """Brings labels into one of two forms.
@@ -111,8 +113,8 @@ def find_wrong(labels, num_classes, rank, ignore_class=None):
         ignore_class: Int that is right though no class, or None.
 
     Returns:
-        `(wrong, value)`: bools of the shape of the normalized labels, and a scalar float64,
-        one of the wrong labels; 0 where there is none.
+        `(wrong, value)`: bools of the shape of the normalized labels, and a scalar of
+        `sum_dtype`, one of the wrong labels; 0 where there is none.
     """
     normalized = normalize(labels, num_classes, rank)
     if is_class_weights(normalized, rank):
@@ -120,7 +122,7 @@ def find_wrong(labels, num_classes, rank, ignore_class=None):
     wrong = ops.logical_or(normalized < 0, normalized >= num_classes)
     labels = ops.reshape(ops.convert_to_tensor(labels), ops.shape(normalized))
     if ignore_class is not None:
-        is_ignored = ops.cast(labels, "float64") == float(ignore_class)
+        is_ignored = ops.cast(labels, sum_dtype()) == float(ignore_class)
         wrong = ops.logical_and(wrong, ops.logical_not(is_ignored))
     return wrong, _first(labels, wrong)
 
@@ -187,7 +189,8 @@ def refuse_names(labels, name):
     if getattr(dtype, "kind", "f") not in "biufV":  # V: bfloat16, which is not NumPy's own
         raise ValueError(
             f"`{name}` must be integers or one-hot. Number the classes, for example with "
-            f"numpy.unique(names, return_inverse=True). Received: {name} of dtype {dtype}"
+            f"numpy.unique(names, return_inverse=True), or name them in "
+            f"DeepNCM(class_names=...). Received: {name} of dtype {dtype}"
         )
 
 
@@ -207,11 +210,11 @@ def _is_number(dtype):
 
 
 def _first(values, wrong):
-    """The first value that is wrong, as a float64 scalar; 0 where none is."""
-    values = ops.reshape(ops.cast(values, "float64"), (-1,))
+    """The first value that is wrong, a scalar of `sum_dtype`; 0 where none is."""
+    values = ops.reshape(ops.cast(values, sum_dtype()), (-1,))
     wrong = ops.reshape(wrong, (-1,))
     # Of no values at all there would be no first one.
-    values = ops.concatenate([values, ops.zeros((1,), "float64")])
+    values = ops.concatenate([values, ops.zeros((1,), values.dtype)])
     wrong = ops.concatenate([wrong, ops.zeros((1,), "bool")])
     place = ops.argmax(ops.cast(wrong, "int32"))
     value = ops.take(values, place)

@@ -137,7 +137,8 @@ class Rows:
         counts = class_counts(self.classes, segments)[:, None]
         if self.index is not None:
             others = ops.cast(self.index[:, None] != self.index[None], "int32")
-            counts += ops.segment_sum(others, self.own_classes, num_segments=segments)
+            own = ops.segment_sum(others, self.own_classes, num_segments=segments)
+            counts = counts + own
         return counts
 
     def reduce(self, scaled, function, carry):

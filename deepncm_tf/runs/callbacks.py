@@ -138,7 +138,7 @@ class Record(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         every = self.checkpoint_every_steps
-        if replicas.is_multi_worker(self.model.distribute_strategy):
+        if replicas.is_multi_worker(replicas.strategy_of(self.model)):
             self.signals.check()  # workers hear of it in different steps: no checkpoint
         if self.signals.received or (every and self.progress.batches % every == 0):
             self._checkpoint()
@@ -158,7 +158,7 @@ class Record(keras.callbacks.Callback):
         self.writers = {}
 
     def _checkpoint(self):
-        self.model.guard.look()  # or a resumed run would pass over a step that failed
+        self.model.look()  # or a resumed run would pass over a step that failed
         with self.folder.writing():
             self.checkpoints.save(self.progress)
         self.folder.started()

@@ -45,6 +45,7 @@ def run(config):
         return result
     transfer.check(config)
     try:
+        strategies.leave_devices()
         # First of all: a multi-worker strategy must find TensorFlow unused.
         strategy = strategies.get_strategy(
             config["distribution_strategy"], config["num_devices"]
@@ -160,7 +161,7 @@ def _train(task, folder, splits, stop):
     config, train = task.config, splits.pop("train")
     plan = TrainingPlan.make(config, train[1])
     model = build_model(config, plan)
-    if replicas.is_chief(model.distribute_strategy):
+    if replicas.is_chief(replicas.strategy_of(model)):
         backbone.print_size(model)
     model.compile(
         plan.optimizer(),
@@ -179,7 +180,7 @@ def _train(task, folder, splits, stop):
         folder.path / "checkpoints",
         model.variables + model.optimizer.variables + anchoring.variables,
         model.metrics_variables,
-        writes=replicas.is_chief(model.distribute_strategy),
+        writes=replicas.is_chief(replicas.strategy_of(model)),
     )
     progress = anchoring.progress = checkpoints.restore()
     if progress.history or progress.batches:

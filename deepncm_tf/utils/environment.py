@@ -9,7 +9,7 @@ import warnings
 # On x86 processors without AVX-VNNI, TensorFlow leaves oneDNN's kernels out unless told:
 # training the ResNet-32 then takes about 1.7 times as long.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-NAMES = (ONEDNN,)  # those that change a result's rounding
+NAMES = (ONEDNN, "KERAS_BACKEND")  # those that change a result's rounding
 _given = os.environ.get(ONEDNN)  # the user's own setting
 
 

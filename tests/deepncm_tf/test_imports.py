@@ -17,11 +17,11 @@ ROOMS = {
     "classifiers": "utils distribution numerics",
     "estimators": "utils numerics classifiers",
     "evaluation": "utils numerics classifiers",
-    "models": "utils distribution numerics classifiers evaluation",
+    "pages": "utils",
+    "models": "utils distribution numerics classifiers evaluation pages",
     "data": "utils distribution",
     "backbones": "utils",
     "flags": "utils data backbones",
-    "pages": "utils",
     "runs": "utils distribution numerics classifiers evaluation models data backbones "
     "flags pages",
     "teaching": "utils classifiers evaluation models data flags pages runs",

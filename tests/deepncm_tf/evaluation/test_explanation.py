@@ -206,7 +206,7 @@ def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
     np.testing.assert_array_equal(loaded.exemplars.images, exemplars.images)
     np.testing.assert_array_equal(loaded.exemplars.labels, [[0, 0], [1, 1], [2, 2]])
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), logits)
-    with pytest.raises(ValueError, match="`x` must be images of shape"):
+    with pytest.raises(ValueError, match="`x` must be of shape"):
         loaded.fit(images[:, :2], labels, verbose=0)
     assert loaded.exemplars is not None
     loaded.fit(images, labels, verbose=0)

@@ -70,7 +70,7 @@ def test_a_loss_that_parts_of_a_batch_do_not_add_up_to():
 def test_more_images_than_rows_in_the_bank():
     images, labels = random_images(20, C)
     model = small_model(NeighborhoodComponents(C, 10))
-    message = "`bank_size` must be .* Received: bank_size=10 with 20 images"
+    message = "`bank_size` must be .* Received: bank_size=10 with 20 samples"
     with pytest.raises(ValueError, match=message):
         model.fit(images, labels, verbose=0)
     x = {"image": images[:2], "index": np.array([0, 10])}
@@ -157,7 +157,7 @@ def test_images_of_another_shape(shape):
 @pytest.mark.bad_input
 def test_a_single_image():
     model, image = small_model(), np.zeros((4, 4, 3), "float32")
-    message = r"Received: shape \(4, 4, 3\); a single image needs a batch axis"
+    message = r"Received: shape \(4, 4, 3\); a single sample needs a batch axis"
     for refused in (
         lambda: model.fit(image, np.zeros(1), verbose=0),
         lambda: model.evaluate(image, np.zeros(1), verbose=0),

@@ -280,9 +280,9 @@ def test_what_cannot_be_anchored():
         model.anchor(images, WRONG_LABELS["3"])
     with pytest.raises(ValueError, match="Received: a dataset without labels"):
         model.anchor(list(images))
-    with pytest.raises(ValueError, match="Received: 8 images and 7 pictures"):
+    with pytest.raises(ValueError, match="Received: 8 samples and 7 pictures"):
         model.anchor(images, NUMBERS, images[:7])
-    with pytest.raises(ValueError, match=r"at least one image.*Received: 0 images"):
+    with pytest.raises(ValueError, match=r"at least one sample.*Received: 0 samples"):
         model.anchor(images[:0], NUMBERS[:0])
     dataset = tf.data.Dataset.from_tensor_slices(images).batch(2)
     with pytest.raises(ValueError, match="Received: a dataset without labels"):

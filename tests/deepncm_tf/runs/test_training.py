@@ -97,7 +97,7 @@ def test_images_that_are_not_finite_end_the_run(
         return training_dataset(*args, **kwargs).enumerate().map(poison)
 
     monkeypatch.setattr(pipeline, "training_dataset", poisoned)
-    with pytest.raises(NotFiniteError, match="Not finite in step 5 of epoch 2: images"):
+    with pytest.raises(NotFiniteError, match="Not finite in step 5 of epoch 2: inputs"):
         training.run(config(tmp_path / "run", checkpoint_every_steps=every))
     assert [entry["epoch"] for entry in metrics(tmp_path / "run")] == [1]
     # The last checkpoint is of before the bad step, which a resumed run meets again.
