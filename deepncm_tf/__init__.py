@@ -9,27 +9,28 @@ TensorFlow, it has TensorFlow use oneDNN's kernels on x86 processors.
 import contextlib
 import importlib
 
-import wrapt
-
 from deepncm_tf.utils import environment
+from deepncm_tf.utils.registry import METHODS
 
 __version__ = "0.1.0"
-__all__ = ["DeepNCM", "Segmenter", "backbones", "datasets", "explanation", "pipeline"]
 MODELS = {
     "DeepNCM": "deepncm_tf.models.deep_ncm",
     "Segmenter": "deepncm_tf.models.segmenter",
 }
 MODULES = {
     "backbones": "deepncm_tf.backbones",
+    "balanced": "deepncm_tf.data.balanced",
     "datasets": "deepncm_tf.data.datasets",
     "explanation": "deepncm_tf.evaluation.explanation",
     "pipeline": "deepncm_tf.data.pipeline",
 }
 
+CLASSIFIERS = [method.class_name for method in METHODS.values()]
+__all__ = [*MODELS, *MODULES, *CLASSIFIERS]
+
 environment.use_onednn()
 
 
-@wrapt.when_imported("keras")
 def _register(keras):
     """Imports the classes that saved models are made of, once there is Keras."""
     # A module of this package that is the first to import Keras is not yet whole itself.
@@ -40,9 +41,18 @@ def _register(keras):
         import deepncm_tf.models.segmenter  # noqa: F401
 
 
+# Where there is no wrapt, `load_model` needs an import of the package's own classes first.
+with contextlib.suppress(ImportError):
+    import wrapt
+
+    wrapt.when_imported("keras")(_register)
+
+
 def __getattr__(name):
     if name in MODELS:
         return getattr(importlib.import_module(MODELS[name]), name)
+    if name in CLASSIFIERS:
+        return getattr(importlib.import_module("deepncm_tf.classifiers"), name)
     if name in MODULES:
         return importlib.import_module(MODULES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
