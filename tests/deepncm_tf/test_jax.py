@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classifiers' own tests on Keras's JAX backend, which never imports TensorFlow."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -41,37 +42,71 @@ def test_tensorflow_is_not_imported():
     )
 
 
-REFUSED = """
-import keras, numpy as np
-import deepncm_tf
-from deepncm_tf.classifiers import OnlineMean
-
-backbone = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten()])
-model = deepncm_tf.DeepNCM(backbone, OnlineMean(3))
-model.compile("sgd", metrics=["accuracy"])
-x, y = np.zeros((4, 4, 4, 3), "float32"), np.zeros(4, "int32")
-before = model.predict(x, verbose=0)
-for name in ("fit", "evaluate", "train_on_batch", "test_on_batch"):
-    try:
-        getattr(model, name)(x, y)
-    except NotImplementedError as error:
-        assert str(error).endswith("Received: KERAS_BACKEND='jax'"), error
-    else:
-        raise AssertionError(name)
-np.testing.assert_array_equal(model.predict(x, verbose=0), before)
-assert model.embed(x, verbose=0).shape == (4, 48)
+WITHOUT = """
+import sys
+for name in ("tensorflow", "tensorflow_datasets", "sklearn", "wrapt"):
+    sys.modules[name] = None  # as if it were not installed
+sys.argv = sys.argv[1:]
+import runpy
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.bad_input
-def test_training_is_refused_in_a_sentence_and_the_model_stays_whole():
+def test_the_benchmark_needs_keras_jax_and_numpy_alone():
     pytest.importorskip("jax")
+    script = pathlib.Path(__file__).parents[2] / "benchmarks" / "jax_training.py"
+    options = ["--resnet_size=8", "--batch_size=8", "--steps=2", "--rounds=1"]
+    options.append("--heads=online,nca")
     outcome = subprocess.run(
-        [sys.executable, "-c", REFUSED],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        [sys.executable, "-c", WITHOUT, script, *options],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert outcome.returncode == 0, outcome.stderr[-3000:]
+    heads = [line.split("|")[1].strip() for line in outcome.stdout.splitlines()[-2:]]
+    assert heads == ["online", "nca"]
+
+
+@pytest.mark.slow
+def test_a_run_on_jax_is_resumed_where_it_was(tmp_path):
+    """Two runs, one of them ended in its third step and started again."""
+    pytest.importorskip("jax")
+    code = (
+        "from deepncm_tf import cifar_main as door\n"
+        "from absl import app\n"
+        "from deepncm_tf.runs import callbacks, checkpoints\n"
+        "save = checkpoints.Checkpoints.save\n"
+        "def killed(self, progress):\n"
+        "    save(self, progress)\n"
+        "    raise SystemExit(3)\n"
+        "import sys\n"
+        "if sys.argv.pop() == 'kill':\n"
+        "    checkpoints.Checkpoints.save = killed\n"
+        "app.run(door.main, flags_parser=door.parse)\n"
+    )
+    flags = ["--dataset=digits", "--ncm=decay", "--train_epochs=1", "--max_train_steps=6"]
+    statuses = []
+    for run, how in (("whole", "go"), ("parts", "kill"), ("parts", "go")):
+        outcome = subprocess.run(
+            [
+                *(sys.executable, "-c", code, *flags, "--checkpoint_every_steps=3"),
+                *(f"--model_dir={tmp_path / run}", how),
+            ],
+            env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        statuses.append(outcome.returncode)
+        assert outcome.returncode in (0, 3), outcome.stderr[-3000:]
+    assert statuses == [0, 3, 0]
+    results = [
+        json.loads((tmp_path / run / "result.json").read_text())
+        for run in ("whole", "parts")
+    ]
+    assert results[0]["steps"] == 6
+    accuracies = {result["final_test_accuracy"] for result in results}
+    assert len(accuracies) == 1
