@@ -44,8 +44,11 @@ def test_tensorflow_is_not_imported():
 
 WITHOUT = """
 import sys
-for name in ("tensorflow", "tensorflow_datasets", "sklearn", "wrapt"):
-    sys.modules[name] = None  # as if it were not installed
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("tensorflow", "tensorflow_datasets", "sklearn", "wrapt"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NotInstalled())
 sys.argv = sys.argv[1:]
 import runpy
 runpy.run_path(sys.argv[0], run_name="__main__")
