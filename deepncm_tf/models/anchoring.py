@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from deepncm_tf.evaluation.explanation import Exemplars, find_exemplars
-from deepncm_tf.models.inputs import collect, is_arrays, unpack_inputs
+from deepncm_tf.models.inputs import as_arrays, collect, is_arrays
 from deepncm_tf.numerics.labels import to_class_numbers
 
 
@@ -45,7 +45,7 @@ def anchor(model, x, y=None, images=None, **kwargs):
                 "`y`, the labels, must be given with samples in arrays. Received: y=None"
             )
         x, y, index = collect(x)
-    x = keras.tree.map_structure(np.asarray, unpack_inputs(x)[0])
+    x = as_arrays(x, model.input_shapes)
     first = keras.tree.flatten(x)[0]
     y = to_class_numbers(y, "y", len(first), model.classifier.num_classes)
     images = first if images is None else np.asarray(images)

@@ -109,7 +109,7 @@ class DeepNCM(PredictingModel):
             )
         self.class_names = as_names(class_names, classifier.num_classes)
         self.track_unseen()
-        self._input_dtypes = None
+        self._input_shapes = self._input_dtypes = None
         known = model_inputs.of_backbone(backbone)
         if known is not None:
             # Variables exist from here on, so that a strategy's scope, the optimizer
@@ -133,6 +133,14 @@ class DeepNCM(PredictingModel):
         self._predict_features = feature_model.predict
         self._features_shape = tuple(features.shape)
         self.built = True
+
+    @property
+    def input_shapes(self):
+        """Shapes of what the backbone takes, with None for the batch: one, or by name.
+
+        None where that is not known yet.
+        """
+        return self._input_shapes
 
     def compute_output_shape(self, input_shape):
         self.build(input_shape)

@@ -128,10 +128,26 @@ def check_shape(x, wanted, name="x"):
     raise ValueError(text)
 
 
+def as_arrays(x, wanted):
+    """Inputs as NumPy arrays, without indices.
+
+    Args:
+        x: Arrays, or a list of the samples where there is one input.
+        wanted: As in `check_shapes`, or None where that is not known yet.
+    """
+    x = unpack_inputs(x)[0]
+    is_one = wanted is None or _is_shape(wanted)
+    if is_one and isinstance(x, list | tuple):
+        return np.asarray(x)
+    return keras.tree.map_structure(np.asarray, x)
+
+
 def is_arrays(x):
     """Whether these are arrays of all samples, not a dataset that gives batches."""
     if callable(getattr(x, "cardinality", None)):
         return False
+    if isinstance(x, list) and any(isinstance(part, list | tuple | dict) for part in x):
+        return False  # batches in a list
     parts = keras.tree.flatten(x)
     return bool(parts) and all(hasattr(part, "shape") for part in parts)
 

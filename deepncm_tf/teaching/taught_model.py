@@ -90,7 +90,7 @@ class TaughtModel:
             "dataset": datasets.FOLDER + self.pictures.root,
             "ncm": method_of(self.model.classifier),
         }
-        self.image_size = self.model.image_shape[1]
+        self.image_size = self.model.input_shapes[1]
         images = ImageFiles(self.pictures.paths, self.image_size)
         self.splits = {"train": (images, self.pictures.labels)}
 

@@ -218,7 +218,7 @@ def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, "`y`, the labels, must be given with images in an array"),
+        (None, "`y`, the labels, must be given with samples in arrays"),
         ([0, 1], r"`y` must be the classes of 3 samples.* shape \(2,\)"),
         (np.eye(4)[:3], r"shape \(3, 4\)"),
     ],

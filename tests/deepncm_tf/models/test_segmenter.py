@@ -171,5 +171,5 @@ def test_bad_masks(data):
     wrong[0, 0, 0] = C
     with pytest.raises(ValueError, match="Received: a label of 3 in step 1"):
         model.fit(images, wrong, batch_size=5, verbose=0)
-    with pytest.raises(ValueError, match=r"`x` must be images of shape"):
+    with pytest.raises(ValueError, match=r"`x` must be of shape \(batch, 12, 16, 3\)"):
         model.predict(images[:, :6], verbose=0)
