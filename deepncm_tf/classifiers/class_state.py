@@ -9,6 +9,7 @@ from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.precision import sum_dtype
 
 BLOCK = 1024  # rows that float32 adds up one by one
+BATCH_SIZE = 4096  # of `adapt`
 
 
 class ClassState(keras.layers.Layer):
@@ -90,6 +91,60 @@ class ClassState(keras.layers.Layer):
             folds: List of `statistics.Sums`.
         """
         raise NotImplementedError
+
+    def adapt(
+        self, features, labels, sample_weight=None, reset=True, batch_size=BATCH_SIZE
+    ):
+        """Sets the state from features, in one pass: `DeepNCM.adapt` without a backbone.
+
+        Args:
+            features: `(n, d)` array.
+            labels: `(n,)` integers or `(n, num_classes)` class weights, an array. A sample
+                whose label is no class takes no part, nor one with a NaN or an infinity.
+            sample_weight: `(n,)` array, or None for ones.
+            reset: Bool, whether the state is that of these samples alone.
+            batch_size: Int, samples whose statistics are added up at once.
+
+        Raises:
+            ValueError: If the state does not follow from features.
+        """
+        self.check_adapts()
+        if not self.built:
+            self.build(tuple(features.shape))
+        if self.adapts_from == "features":
+            samples = self._samples(features, labels, sample_weight)
+            keep = ops.convert_to_numpy(
+                ops.logical_and(
+                    samples.takes_part, ops.all(ops.isfinite(samples.features), axis=-1)
+                )
+            )
+            features, labels = map(ops.convert_to_numpy, (samples.features, samples.labels))
+            index = ops.convert_to_numpy(ops.full_like(samples.labels, -1))
+            self.adapt_features(features[keep], labels[keep], index[keep], reset)
+            return
+        new = None
+        if sample_weight is None:
+            new = self.array_statistics(features, labels)
+        if new is None:
+            new = self._statistics_in_batches(features, labels, sample_weight, batch_size)
+        for sums in new:
+            if sums.moment is None:  # with second moments `refresh` says it
+                statistics.warn_where_rounded(sums)
+        if not reset:
+            new = list(map(statistics.add, self.read_statistics(), new))
+        self.write_statistics(new)
+        self.refresh()
+
+    def _statistics_in_batches(self, features, labels, sample_weight, batch_size):
+        folds = None
+        for start in range(0, max(len(features), 1), batch_size):
+            part = slice(start, start + batch_size)
+            weights = None if sample_weight is None else sample_weight[part]
+            batch = self.batch_statistics(
+                self._samples(features[part], labels[part], weights)
+            )
+            folds = batch if folds is None else list(map(statistics.add, folds, batch))
+        return folds
 
     def adapt_features(self, features, labels, index, reset):
         """Makes the state that of samples, or with `reset=False` adds them to it.
