@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sub-centroids: a class is a few centres, which clustering finds and momentum moves."""
 
-import collections
 import functools
 
 import keras
@@ -150,9 +149,8 @@ class SubCentroids(NearestSubCentroid):
                 arguments["momentum"], plan.learning_rate
             )
         if arguments.get("num_sub_centroids") == "auto":
-            numbers = collections.Counter(int(label) for label in plan.labels)
-            counts = [numbers[c] for c in range(arguments["num_classes"])]
-            arguments["num_sub_centroids"] = centroids.sizes_by_count(counts)
+            sizes = centroids.sizes_for(plan.labels, arguments["num_classes"])
+            arguments["num_sub_centroids"] = sizes
         return arguments
 
     def build(self, features_shape):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How sub-centroids start, and follow the samples that are assigned to them."""
 
+import collections
 import math
 
 import keras
@@ -60,6 +61,12 @@ def sizes_by_count(counts, maximum=4):
     return [
         min(int((count - low) * maximum / (high - low)) + 1, maximum) for count in counts
     ]
+
+
+def sizes_for(labels, num_classes):
+    """As `sizes_by_count`, from the labels of the samples, ints in [0, num_classes)."""
+    numbers = collections.Counter(int(label) for label in labels)
+    return sizes_by_count([numbers[c] for c in range(num_classes)])
 
 
 def near_class_directions(shape, dtype=None):
