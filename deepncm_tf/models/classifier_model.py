@@ -24,7 +24,8 @@ class ClassifierModel(ExactModel):
     """An `ExactModel` with a classifier.
 
     A subclass makes the attribute `classifier`, calls `track_unseen` after it, and has
-    `check_inputs` besides the hooks of `ExactStep` that are not here.
+    `check_inputs` and, once it is built, `_predict_features`, the `predict` of a model of
+    the features, besides the hooks of `ExactStep` that are not here.
     """
 
     def track_unseen(self):
@@ -159,6 +160,31 @@ class ClassifierModel(ExactModel):
             return super().evaluate(x, *args, **kwargs)
         finally:
             self._evaluating = False
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
+        self.check_inputs(x)
+        return super().predict(x, *args, **kwargs)
+
+    def embed(self, x, batch_size=None, verbose="auto", steps=None):
+        """Features of samples, as the classifier gets them.
+
+        Args:
+            x, batch_size, verbose, steps: As in `keras.Model.predict`; datasets may also
+                give labels.
+
+        Returns:
+            NumPy array, `(samples, ..., d)`: of images, or of the pixels of feature maps.
+        """
+        x = self.built_for(x)
+        self.check_inputs(x)
+        return self._predict_features(
+            x, batch_size=batch_size, verbose=verbose, steps=steps
+        )
+
+    def built_for(self, x):
+        """Samples, for which the model is built from here on."""
+        return x
 
     @property
     def num_classes(self):

@@ -249,27 +249,6 @@ class DeepNCM(PredictingModel):
         variables = [v for part in self.trained_parts for v in part.variables]
         return [*variables, *self.classifier.trainable_variables]
 
-    def predict(self, x, *args, **kwargs):
-        """As `keras.Model.predict`: logits, `(samples, ..., num_classes)`."""
-        self.check_inputs(x)
-        return super().predict(x, *args, **kwargs)
-
-    def embed(self, x, batch_size=None, verbose="auto", steps=None):
-        """Features of samples, as the classifier gets them.
-
-        Args:
-            x, batch_size, verbose, steps: As in `keras.Model.predict`; datasets may also
-                give labels.
-
-        Returns:
-            NumPy array, `(samples, ..., d)`.
-        """
-        x = self.built_for(x)
-        self.check_inputs(x)
-        return self._predict_features(
-            x, batch_size=batch_size, verbose=verbose, steps=steps
-        )
-
     def __repr__(self):
         text = f"{type(self).__name__}({self.backbone.name}, {self.classifier!r}"
         if self.embedding_dim is not None:

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models with a class for each pixel: their losses, and what the classifier learns from."""
 
-import keras
 from keras import ops
 
-from deepncm_tf.distribution import replicas
 from deepncm_tf.models import prototype_losses
 from deepncm_tf.models.classifier_model import ClassifierModel
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import labels, resizing
-from deepncm_tf.numerics.precision import sum_dtype
 
 RANK = 4  # axes of features and logits
 
@@ -31,12 +28,6 @@ class PixelModel(ClassifierModel):
         """Logits of features in the images' size."""
         return resizing.resize(scores, self.image_shape[1:3])
 
-    def compile(self, optimizer="rmsprop", loss=None, **kwargs):
-        """As `DeepNCM.compile`; the loss passes over the pixels of `ignore_class`."""
-        if loss is None:
-            loss = LogitCrossEntropy(ignore_class=self.ignore_class)
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
-
     def targets(self, y, sample_weight, rank):
         shape = labels.known_shape(y, "y")
         wanted = tuple(self.image_shape[1:3])
@@ -46,18 +37,6 @@ class PixelModel(ClassifierModel):
                 f"(batch, {wanted[0]}, {wanted[1]}). Received: y of shape {shape}"
             )
         return super().targets(y, sample_weight, rank)
-
-    def mean_weights(self, y):
-        if self.ignore_class is None or labels.is_class_weights(y, RANK):
-            return None
-        counted = ops.cast(y != self.ignore_class, sum_dtype())
-        sums = [ops.sum(counted), ops.sum(ops.ones_like(counted))]
-        counted_pixels, all_pixels = replicas.all_reduce_sum(sums)
-        weight = ops.where(
-            counted_pixels > 0, all_pixels / ops.maximum(counted_pixels, 1.0), 0.0
-        )
-        dtype = keras.backend.result_type(keras.config.floatx(), "float32")
-        return ops.cast(weight * ops.ones_like(counted[:, 0, 0]), dtype)
 
     def further_loss(self, y, outputs, sample_weight, samples):
         _, features, _, *auxiliary = outputs

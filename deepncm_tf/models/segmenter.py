@@ -206,22 +206,6 @@ class Segmenter(PixelModel):
         variables = [v for part in self.trained_parts for v in part.variables]
         return [*variables, *self.classifier.trainable_variables]
 
-    def predict(self, x, *args, **kwargs):
-        """As `keras.Model.predict`: logits, `(samples, height, width, num_classes)`."""
-        self.check_inputs(x)
-        return super().predict(x, *args, **kwargs)
-
-    def embed(self, x, batch_size=None, verbose="auto", steps=None):
-        """Features of pixels, as the classifier gets them: `(samples, h, w, d)`.
-
-        Args:
-            x, batch_size, verbose, steps: As in `keras.Model.predict`.
-        """
-        self.check_inputs(x)
-        return self._predict_features(
-            x, batch_size=batch_size, verbose=verbose, steps=steps
-        )
-
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
         """Exports the model for serving.
 
