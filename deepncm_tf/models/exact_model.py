@@ -140,15 +140,19 @@ class ExactModel(ExactStep):
         self._symbolic_build(data_batch=(x, y))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds what is not built yet from the shapes of one replica's share of a batch.
+        """Creates the variables before the first step, from the shapes of a batch.
 
-        Keras takes the mean of the shares, which fails where they are unequal, and takes
+        TensorFlow traces a step twice in which variables are made. On replicas, Keras takes
+        the mean of their shares of a batch, which fails where they are unequal, and takes
         it in every `evaluate`, which fails where the iterator has come to its end.
         """
-        if replicas.strategy_of(self) is None:
-            return
         parts = (self, self._compile_metrics, self._compile_loss, self.optimizer)
         if all(part is None or part.built for part in parts):
+            return
+        if replicas.strategy_of(self) is None:
+            if iterator is not None:
+                data_batch = iterator._distributed_dataset.element_spec
+            self._build_for_batch(data_batch)
             return
         if iterator is not None:
             for _, _, batches in iterator:
@@ -158,6 +162,25 @@ class ExactModel(ExactStep):
                 )
                 break
         super()._maybe_symbolic_build(data_batch=data_batch)
+
+    def _build_for_batch(self, batch):
+        """Creates variables.
+
+        Args:
+            batch: What a step gets, tensors or anything else with their shapes and dtypes.
+        """
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if self.make_images is None:
+            self.build_for(x)
+        if not self.built:
+            return
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        compiled = self._compile_metrics
+        if compiled is not None and not compiled.built and hasattr(y, "shape"):
+            y = keras.KerasTensor(y.shape, dtype=keras.backend.standardize_dtype(y.dtype))
+            shape = (None,) * (self.output_rank - 1) + (self.num_classes,)
+            compiled.build(y, keras.KerasTensor(shape))
 
 
 def refuse_empty(x):

@@ -170,3 +170,28 @@ def test_fewer_classes_than_there_could_be():
     model.fit(images, labels, epochs=2, verbose=0)
     assert (model.predict(images, verbose=0).argmax(axis=-1) < C).all()
     assert model.evaluate(images, labels, verbose=0, return_dict=True)["unseen"] == 0
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_a_step_is_traced_once(as_dataset, monkeypatch):
+    """Variables that were made in a step would have TensorFlow trace all of it again."""
+    traced = []
+    for step in ("exact_train_step", "exact_test_step"):
+        original = getattr(DeepNCM, step)
+
+        def counted(model, data, step=step, original=original):
+            traced.append(step)
+            return original(model, data)
+
+        monkeypatch.setattr(DeepNCM, step, counted)
+    images, labels = random_images(8)
+    backbone = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, DecayMean(C))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])
+    if as_dataset:
+        data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+        model.fit(data, epochs=2, validation_data=data, shuffle=False, verbose=0)
+    else:
+        model.fit(images, labels, batch_size=4, epochs=2, verbose=0)
+        model.evaluate(images, labels, batch_size=4, verbose=0)
+    assert traced == ["exact_train_step", "exact_test_step"]
