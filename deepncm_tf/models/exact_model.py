@@ -178,7 +178,8 @@ class ExactModel(ExactStep):
             self.optimizer.build(self.trainable_variables)
         compiled = self._compile_metrics
         if compiled is not None and not compiled.built and hasattr(y, "shape"):
-            y = keras.KerasTensor(y.shape, dtype=keras.backend.standardize_dtype(y.dtype))
+            dtype = keras.backend.standardize_dtype(y.dtype)
+            y = keras.KerasTensor(labels.known_shape(y, "y"), dtype=dtype)
             shape = (None,) * (self.output_rank - 1) + (self.num_classes,)
             compiled.build(y, keras.KerasTensor(shape))
 
