@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every classifier of the registry, some with arguments that are not the defaults."""
 
+import pytest
+
 from deepncm_tf.classifiers import NAMES
 
 ARGUMENTS = {
@@ -24,3 +26,17 @@ ARGUMENTS = {
 }
 TABLE = [(cls, ARGUMENTS.get(name, {})) for name, cls in NAMES.items()]
 IDS = [cls.__name__ for cls, _ in TABLE]
+
+# One of each kind of state. What is the same code for all methods is tested with these;
+# slow tests have the others, too.
+KINDS = ("condensation", "dnc", "nca", "ranpac")
+OF_EACH_KIND = [(NAMES[name], ARGUMENTS[name]) for name in KINDS]
+KIND_IDS = [cls.__name__ for cls, _ in OF_EACH_KIND]
+
+
+def others_are_slow(names):
+    """Parameters of `pytest.mark.parametrize`: names of methods, slow but for `KINDS`."""
+    return [
+        name if name in KINDS else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]

@@ -30,7 +30,7 @@ def state(model):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(  # one of each kind of state
-    ("name", "value"), [("condensation", np.nan), ("dnc", np.inf), ("nca", np.inf)]
+    ("name", "value"), [("condensation", np.nan), ("nca", np.inf)]
 )
 def test_a_bad_image_stops_training_where_it_is(name, value):
     cls, arguments = NAMES[name], ARGUMENTS[name]

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import random_images
-from methods import IDS, TABLE
+from methods import KIND_IDS, OF_EACH_KIND
 
 from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean
 
@@ -27,7 +27,7 @@ def models(classifier, **inputs):
     return training, predicting
 
 
-@pytest.mark.parametrize("method", TABLE, ids=IDS)
+@pytest.mark.parametrize("method", OF_EACH_KIND, ids=KIND_IDS)
 def test_labels_reach_it_by_the_functional_api(method):
     cls, arguments = method
     images, labels = random_images(N)

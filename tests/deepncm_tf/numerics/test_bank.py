@@ -102,6 +102,7 @@ def test_shards_equal_one_device(kwargs):
     assert one.classifier.bank.shape[0] == N
 
 
+@pytest.mark.slow
 def test_saved_models_load_under_another_number_of_replicas(tmp_path):
     trained = {count: train_once(count)[0] for count in (1, 2)}
     images = random_images(9, C, seed=1)[0].astype("float64")

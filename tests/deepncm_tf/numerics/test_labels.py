@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_model
-from methods import IDS, TABLE
+from methods import KIND_IDS, OF_EACH_KIND
 
 from deepncm_tf import evaluation
 from deepncm_tf.classifiers import OnlineMean, SubCentroids
@@ -26,7 +26,7 @@ FORMS = {
     "float_one_hot": ONE_HOT.astype("float16"),
 }
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-every_method = pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+each_kind = pytest.mark.parametrize(("cls", "arguments"), OF_EACH_KIND, ids=KIND_IDS)
 
 
 def small(cls, arguments, **kwargs):
@@ -47,7 +47,7 @@ def train(cls, arguments, y, sample_weight=None):
     return fit.history, figures, model.get_weights()
 
 
-@every_method
+@each_kind
 def test_every_form_trains_alike(cls, arguments):
     expected = train(cls, arguments, NUMBERS)
     for name in ("column", "bool_one_hot"):
@@ -58,7 +58,7 @@ def test_every_form_trains_alike(cls, arguments):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@every_method
+@each_kind
 def test_a_column_of_weights_is_a_vector_of_them(cls, arguments):
     weights = np.array([1.0, 0.0, 2.0, 1.0, 1.0, 0.0, 3.0, 1.0], "float32")
     expected = train(cls, arguments, NUMBERS, weights)
@@ -111,7 +111,7 @@ def test_weights_of_other_shapes(shape):
 
 
 @pytest.mark.bad_input
-@every_method
+@each_kind
 def test_weights_for_pairs_of_samples_are_refused(cls, arguments):
     """`(n, n)` weights would broadcast."""
     with pytest.raises(ValueError, match=r"`sample_weight` must.*Received.*\(\w+, 8\)"):
@@ -158,7 +158,7 @@ def test_wrong_labels_are_refused_in_the_same_words(received, how):
 
 
 @pytest.mark.bad_input
-@every_method
+@each_kind
 @pytest.mark.parametrize("received", WRONG_WEIGHTS)
 def test_wrong_weights_leave_the_state_as_it_was(cls, arguments, received):
     model = small(cls, arguments)

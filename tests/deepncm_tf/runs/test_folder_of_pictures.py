@@ -61,7 +61,9 @@ def test_the_other_commands_read_such_a_run(tmp_path, pictures, small_network):
     assert [query["predicted"] for query in report["queries"]] == ["red", "blue"]
 
 
-@pytest.mark.parametrize("where", ["batch", "between"])
+@pytest.mark.parametrize(
+    "where", ["between", pytest.param("batch", marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_ends_where_it_would_have(
     tmp_path, pictures, small_network, monkeypatch, where
 ):

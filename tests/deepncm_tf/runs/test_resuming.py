@@ -13,6 +13,7 @@ from interrupting import (
     interrupt,
     stop_at,
 )
+from methods import others_are_slow
 from same_run import assert_same_run, metrics, without_times
 from small_runs import config, use_few_digits, use_small_network
 
@@ -32,7 +33,7 @@ def run_whole(tmp_path_factory, method):
     return method, folder
 
 
-@pytest.fixture(scope="module", params=flags.METHODS)
+@pytest.fixture(scope="module", params=others_are_slow(flags.METHODS))
 def whole(request, tmp_path_factory):
     """A method and the folder of its run of three epochs with seed 3."""
     return run_whole(tmp_path_factory, request.param)
@@ -71,7 +72,13 @@ def test_a_resumed_run_ends_where_it_would_have(
     assert_same_run(folder, tmp_path / "resumed")
 
 
-@pytest.mark.parametrize("signum", signals.SIGNALS)
+@pytest.mark.parametrize(
+    "signum",
+    [
+        pytest.param(s, marks=() if s == signal.SIGTERM else pytest.mark.slow)
+        for s in signals.SIGNALS
+    ],
+)
 def test_a_signal_stops_after_a_checkpoint(
     tmp_path, monkeypatch, one_whole, small_network, signum
 ):
@@ -114,7 +121,7 @@ def test_no_step_is_trained_after_the_last_one(
     assert_same_run(folder, resumed)
 
 
-@pytest.mark.parametrize("every", [1, None])
+@pytest.mark.parametrize("every", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_no_step_is_trained_after_max_train_steps(
     tmp_path, monkeypatch, small_network, every
 ):
@@ -183,6 +190,7 @@ def test_a_signal_before_the_first_step(tmp_path, monkeypatch, small_network):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_network):
     values = {"distribution_strategy": "mirrored", "num_devices": 2, "train_epochs": 2}
     training.run(config(tmp_path / "whole", **values))
@@ -212,6 +220,7 @@ def test_a_damaged_log_comes_again(tmp_path, monkeypatch, capsys, one_whole, sma
     assert_same_run(folder, tmp_path / "resumed")
 
 
+@pytest.mark.slow
 @pytest.mark.bad_input
 def test_a_full_disk(tmp_path, small_network):
     """The run says so; with room for it, it ends where it would have."""
