@@ -10,7 +10,7 @@ help:
 	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
 	@echo "make test    run the tests"
 	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
-	@echo "make torture kill runs at more than 100 points (half an hour)"
+	@echo "make torture kill runs at more than 100 points, try laws on 200 examples (40 minutes)"
 	@echo "make bench   measure speed beside PyTorch and faiss"
 	@echo "make docs    build the documentation in site/"
 	@echo "make lint    check style"
@@ -29,6 +29,7 @@ slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
 torture: $(VENV)/installed
+	$(BIN)/python -m pytest -m thorough
 	$(BIN)/python tests/support/torture.py
 
 bench: $(VENV)/installed

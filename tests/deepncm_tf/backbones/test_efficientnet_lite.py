@@ -114,14 +114,17 @@ def test_a_missing_package(monkeypatch):
 
 
 ON_JAX = """
-import sys, keras, numpy as np
+import sys, jax, keras, numpy as np
 from deepncm_tf.backbones.efficientnet_lite import efficientnet_lite0, load_torch_weights
 assert keras.backend.backend() == "jax"
 path, images, outputs = sys.argv[1:]
 images = np.load(images)
 model = efficientnet_lite0(images.shape[1:], num_classes=1000)
 load_torch_weights(model, path)
-np.save(outputs, keras.ops.convert_to_numpy(model(images)))
+state = [[v.value for v in vs] for vs in
+         (model.trainable_variables, model.non_trainable_variables)]
+outputs_of, _ = jax.jit(model.stateless_call)(*state, images)
+np.save(outputs, outputs_of)
 """
 
 
@@ -137,15 +140,6 @@ def outputs_on_jax(path, images, folder):
     )
     assert outcome.returncode == 0, outcome.stderr[-3000:]
     return np.load(folder / "outputs.npy")
-
-
-@pytest.mark.slow
-def test_outputs_on_jax(path, tmp_path):
-    pytest.importorskip("jax")
-    model = efficientnet_lite0(IMAGES.shape[1:], num_classes=1000)
-    load_torch_weights(model, path)
-    on_jax = outputs_on_jax(path, IMAGES, tmp_path)
-    np.testing.assert_allclose(on_jax, to_numpy(model(IMAGES)), rtol=1e-3, atol=1e-3)
 
 
 def sample_image(name):

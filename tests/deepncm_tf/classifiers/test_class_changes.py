@@ -145,7 +145,7 @@ def test_laws(law):
     check(law, 10)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @laws
 def test_laws_of_many(law):
     check(law, 200)

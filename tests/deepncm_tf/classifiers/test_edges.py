@@ -75,7 +75,7 @@ def test_any_update_leaves_a_sound_state(**case):
     check(**case)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @settings(max_examples=1000, deadline=None)
 @examples
 def test_many_updates_leave_a_sound_state(**case):

@@ -13,7 +13,7 @@ from deepncm_tf.numerics import statistics
 
 pytestmark = [
     pytest.mark.data,
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.skipif(
         statistics.bits_available() < 53, reason="JAX adds up in float32 by default"
     ),

@@ -19,7 +19,7 @@ def patch():
         yield patch
 
 
-OTHERS = ("decay", "softmax", "nca", "lda")
+OTHERS = ("softmax", "nca")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
 
 

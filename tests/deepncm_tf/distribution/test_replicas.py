@@ -123,7 +123,7 @@ def test_whole_batches_and_empty_replicas(n, num_replicas):
     assert_copies_are_equal(many)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "num_replicas"), [*((method, 2) for method in METHODS), ("DecayMean", 4)]
 )

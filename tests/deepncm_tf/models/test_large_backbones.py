@@ -4,11 +4,12 @@
 import keras
 import numpy as np
 import pytest
-from methods import IDS, TABLE
+from methods import IDS, KIND_IDS, TABLE
 
 from deepncm_tf import DeepNCM, backbones
 
 C, SIZE = 3, 32
+MARKS = {True: pytest.mark.slow, False: pytest.mark.thorough}
 
 
 @pytest.fixture(scope="module", params=["resnet50", "keras:MobileNetV2"])
@@ -16,13 +17,19 @@ def backbone(request):
     return backbones.get(request.param, (SIZE, SIZE, 3))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+@pytest.mark.parametrize(
+    ("cls", "arguments"),
+    [
+        pytest.param(cls, arguments, id=name, marks=MARKS[name in KIND_IDS])
+        for (cls, arguments), name in zip(TABLE, IDS, strict=True)
+    ],
+)
 def test_steps(backbone, cls, arguments):
     rng = np.random.default_rng(0)
     labels = np.arange(4, dtype="int32") % C
     model = DeepNCM(backbone, cls(C, **arguments), normalize=cls.wants_unit_features)
-    model.compile(keras.optimizers.SGD(0.01))
+    # Eagerly: a few steps of so many layers take less time than tracing them.
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
     kernel = backbone.trainable_variables[0]
     before, state = kernel.numpy(), [v.numpy() for v in model.classifier.variables]
     # In the first step no class is known, and images that were learnt already may have a
