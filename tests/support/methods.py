@@ -34,6 +34,18 @@ OF_EACH_KIND = [(NAMES[name], ARGUMENTS[name]) for name in KINDS]
 KIND_IDS = [cls.__name__ for cls, _ in OF_EACH_KIND]
 
 
+def each_method(of_kinds, of_others):
+    """Parameters for `(cls, arguments)`: every classifier, with marks for the others.
+
+    Args:
+        of_kinds, of_others: Marks of those of `KINDS`, and of all others.
+    """
+    return [
+        pytest.param(row, id=name, marks=of_kinds if name in KIND_IDS else of_others)
+        for row, name in zip(TABLE, IDS, strict=True)
+    ]
+
+
 def others_are_slow(names):
     """Parameters of `pytest.mark.parametrize`: names of methods, slow but for `KINDS`."""
     return [

@@ -92,7 +92,7 @@ def assert_copies_are_equal(model):
     [
         *((method, 2) for method in KIND_IDS),
         *(pytest.param(x, 2, marks=pytest.mark.slow) for x in METHODS if x not in KIND_IDS),
-        pytest.param("MeanCondensation", 4, marks=pytest.mark.slow),
+        pytest.param("MeanCondensation", 4, marks=pytest.mark.thorough),
     ],
 )
 def test_three_epochs_in_float64(method, num_replicas):
@@ -110,7 +110,7 @@ def test_three_epochs_in_float64(method, num_replicas):
     [
         (17, 2),
         pytest.param(16, 2, marks=pytest.mark.slow),
-        pytest.param(17, 4, marks=pytest.mark.slow),
+        pytest.param(17, 4, marks=pytest.mark.thorough),
     ],
 )
 def test_whole_batches_and_empty_replicas(n, num_replicas):

@@ -4,12 +4,11 @@
 import keras
 import numpy as np
 import pytest
-from methods import IDS, KIND_IDS, TABLE
+from methods import each_method
 
 from deepncm_tf import DeepNCM, backbones
 
 C, SIZE = 3, 32
-MARKS = {True: pytest.mark.slow, False: pytest.mark.thorough}
 
 
 @pytest.fixture(scope="module", params=["resnet50", "keras:MobileNetV2"])
@@ -17,14 +16,9 @@ def backbone(request):
     return backbones.get(request.param, (SIZE, SIZE, 3))
 
 
-@pytest.mark.parametrize(
-    ("cls", "arguments"),
-    [
-        pytest.param(cls, arguments, id=name, marks=MARKS[name in KIND_IDS])
-        for (cls, arguments), name in zip(TABLE, IDS, strict=True)
-    ],
-)
-def test_steps(backbone, cls, arguments):
+@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow, pytest.mark.thorough))
+def test_steps(backbone, classifier):
+    cls, arguments = classifier
     rng = np.random.default_rng(0)
     labels = np.arange(4, dtype="int32") % C
     model = DeepNCM(backbone, cls(C, **arguments), normalize=cls.wants_unit_features)
