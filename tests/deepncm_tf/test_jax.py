@@ -55,7 +55,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_benchmark_needs_keras_jax_and_numpy_alone():
     pytest.importorskip("jax")
     script = pathlib.Path(__file__).parents[2] / "benchmarks" / "jax_training.py"
@@ -73,7 +73,7 @@ def test_the_benchmark_needs_keras_jax_and_numpy_alone():
     assert heads == ["online", "nca"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_on_jax_is_resumed_where_it_was(tmp_path):
     """Two runs, one of them ended in its third step and started again."""
     pytest.importorskip("jax")

@@ -123,7 +123,7 @@ def test_a_run_resumed_among_anchors_is_the_same(
     np.testing.assert_array_equal(exemplars[0].index, exemplars[1].index)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_devices_choose_the_same_images(anchored, tmp_path, small_network, monkeypatch):
     folder, _ = anchored
     monkeypatch.setattr(anchoring, "STEPS", 2)

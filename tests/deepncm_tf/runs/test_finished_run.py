@@ -216,7 +216,7 @@ def test_features_are_float32_of_any_run():
     assert found.dtype == np.float32
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.bad_input
 def test_a_thousand_damaged_files():
     rows = damage.damage()

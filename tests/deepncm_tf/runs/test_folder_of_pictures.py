@@ -93,7 +93,7 @@ def weights(tmp_path):
     return backbone, str(tmp_path / "mobile.weights.h5")
 
 
-@pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_backbone_with_weights(tmp_path, pictures, weights, freeze):
     backbone, path = weights
     training.run(

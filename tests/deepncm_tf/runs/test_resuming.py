@@ -145,7 +145,8 @@ def test_no_step_is_trained_after_max_train_steps(
     [
         {"ncm": "nca", "dtype": "fp16", "accumulate_steps": 2},
         pytest.param(
-            {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2}, marks=pytest.mark.slow
+            {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2},
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             {
@@ -158,7 +159,7 @@ def test_no_step_is_trained_after_max_train_steps(
         ),
         pytest.param(
             {"ncm": "dnc", "distribution_strategy": "mirrored", "num_devices": 2},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.thorough,
         ),
     ],
     ids=str,
