@@ -25,8 +25,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m slow
+slow: $(VENV)/installed  # some wait for programs that they start: three at once
+	$(BIN)/python -m pytest -m "slow and not thorough" --numprocesses=3
 
 torture: $(VENV)/installed
 	$(BIN)/python -m pytest -m thorough

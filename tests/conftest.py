@@ -28,6 +28,10 @@ def pytest_sessionstart(session):
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * 4,
         )
+        if "not slow" in session.config.option.markexpr:
+            # A tenth of the time goes into the rewriting of graphs that take a few steps.
+            # The slow tests have it.
+            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     _freeze()
 
 

@@ -134,7 +134,7 @@ def p_values_of(ordered, counts, values):
     padded = ops.convert_to_tensor(np.append(ordered, np.inf).astype("float32"))
     values = ops.cast(values, "float32")
     values = ops.where(ops.isnan(values), -math.inf, values)
-    starts = (np.cumsum(counts) - counts).astype("int32")
+    starts = ops.convert_to_tensor((np.cumsum(counts) - counts).astype("int32"))
     low = ops.zeros_like(values, dtype="int32")
     high = low + ops.convert_to_tensor(counts.astype("int32"))
     for _ in range(int(counts.max()).bit_length()):  # a binary search of all at once
@@ -142,7 +142,9 @@ def p_values_of(ordered, counts, values):
         is_below = ops.take(padded, starts + middle) <= values
         is_below = ops.logical_and(is_below, middle < high)
         low, high = ops.where(is_below, middle + 1, low), ops.where(is_below, high, middle)
-    return ops.cast(1 + low, "float32") / (counts + 1).astype("float32")
+    return ops.cast(1 + low, "float32") / ops.convert_to_tensor(
+        (counts + 1).astype("float32")
+    )
 
 
 def _to_float32(values):

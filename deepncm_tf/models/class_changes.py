@@ -42,6 +42,11 @@ def remove_classes(model, labels):
 
 def merge_classes(model, groups):
     """See `DeepNCM.merge_classes`."""
+    if not isinstance(groups, dict):
+        raise ValueError(
+            "`groups` must be a dictionary from a name to the classes that it is to be. "
+            f"Received: groups={groups}"
+        )
     numbers = {
         name: tuple(to_number(model, label) for label in labels)
         for name, labels in groups.items()

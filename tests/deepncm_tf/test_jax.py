@@ -42,6 +42,27 @@ def test_tensorflow_is_not_imported():
     )
 
 
+@pytest.mark.slow
+def test_batches_spread_over_devices_by_data_parallel():
+    pytest.importorskip("jax")
+    root = pathlib.Path(__file__).parents[2]
+    variables = {
+        "KERAS_BACKEND": "jax",
+        "JAX_ENABLE_X64": "1",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": str(root),
+    }
+    outcome = subprocess.run(
+        [sys.executable, root / "tests" / "support" / "data_parallel.py"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr[-3000:]
+
+
 WITHOUT = """
 import sys
 class NotInstalled:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of every method on the backend in use, from given weights, in float64.
+"""Steps of every method and other uses of models on the backend in use, in float64.
 
     python backend_steps.py START.npz FOUND.npz
 
-reads the weights to start with, or makes them where there is no such file, and writes what
+reads the weights to begin with, or makes them where there is no such file, and writes what
 came out. Keras, the backend, NumPy and the package are enough: no TensorFlow.
 """
 
 import pathlib
 import sys
 
+import backend_uses as uses
 import keras
 import numpy as np
 from keras.src.backend.common import dtypes
@@ -39,6 +40,23 @@ VARIANTS = {
     **{name: (name, {}, {}) for name in classifiers.NAMES},
     "clip, l2": ("online", {"gradient_clip": 0.0625, "l2": 2.0**-7}, {}),
     "parts of a batch": ("dnc", {"accumulate_steps": 3, "l2": 2.0**-7}, {}),
+}
+# What else models are used for, by name: what makes the model, and the use.
+USES = {
+    "fit, validate": (lambda: make_model("decay"), uses.fit_and_validate),
+    "predict, embed, look up": (
+        lambda: make_model("decay"),
+        uses.predict_embed_and_look_up,
+    ),
+    "save, load, train on": (lambda: make_model("dnc"), uses.save_and_load),
+    "anchor, explain": (lambda: make_model("dnc"), uses.anchor_and_explain),
+    "calibrate, classify": (lambda: make_model("lda"), uses.calibrate_and_classify),
+    "change classes": (lambda: make_model("online"), uses.change_classes),
+    "layer(features, labels)": (
+        lambda: make_model("decay"),
+        uses.learn_in_another_model,
+    ),
+    "segment pixels": (uses.make_segmenter, uses.segment_pixels),
 }
 
 
@@ -75,13 +93,8 @@ def samples():
     return images, labels, rng.uniform(size=SAMPLES)
 
 
-def trained(variant, weights=None):
-    """What steps, an evaluation and `adapt` give: the weights before, arrays by name."""
-    keras.utils.set_random_seed(0)
-    model = make_model(variant)
-    if weights is not None:
-        model.set_weights(weights)
-    start = model.get_weights()
+def trained(model):
+    """What steps, an evaluation and `adapt` give: arrays by name."""
     images, labels, sample_weight = samples()
     found = {}
     for step in range(STEPS):
@@ -96,6 +109,21 @@ def trained(variant, weights=None):
     if model.classifier.adapts_from is not None:
         model.adapt(images, labels, batch_size=SAMPLES, verbose=0)
         found |= {f"adapted {n}": value for n, value in enumerate(model.get_weights())}
+    return found
+
+
+def compute(name, weights=None):
+    """The weights that a model begins with, and what became of it: arrays by name."""
+    keras.utils.set_random_seed(0)
+    if name in VARIANTS:
+        model = make_model(name)
+    else:
+        make, use = USES[name]
+        model = make()
+    if weights is not None:
+        model.set_weights(weights)
+    start = model.get_weights()
+    found = trained(model) if name in VARIANTS else use(model, *samples()[:2])
     return start, {name: np.asarray(value) for name, value in found.items()}
 
 
@@ -105,10 +133,10 @@ def main(start_path, found_path):
     known, starts, found = pathlib.Path(start_path).exists(), {}, {}
     if known:
         starts = dict(np.load(start_path))
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *USES):
         names = [name for name in starts if name.startswith(f"{variant}/")]
         names.sort(key=lambda name: int(name.rpartition("/")[2]))
-        start, arrays = trained(variant, [starts[n] for n in names] if known else None)
+        start, arrays = compute(variant, [starts[n] for n in names] if known else None)
         if not known:
             starts |= {f"{variant}/{n}": array for n, array in enumerate(start)}
         found |= {f"{variant}/{name}": array for name, array in arrays.items()}

@@ -19,7 +19,7 @@ def patch():
         yield patch
 
 
-OTHERS = ("softmax", "nca")
+OTHERS = ("softmax",)
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
 
 

@@ -13,7 +13,7 @@ from deepncm_tf.data import mask_pipeline
 from deepncm_tf.distribution import strategies
 
 BATCH, EPOCHS = 4, 3
-SLOW = pytest.mark.slow
+THOROUGH = pytest.mark.thorough
 DNC = {"num_sub_centroids": 3, "momentum": 0.9, "max_samples": 6}
 LOSSES = {"contrast_weight": 0.1, "distance_weight": 0.1}
 METHODS = {
@@ -58,7 +58,7 @@ def train(method, num_replicas):
     return model, history
 
 
-@pytest.mark.parametrize("method", ["DNC", pytest.param("DecayMean", marks=SLOW)])
+@pytest.mark.parametrize("method", ["DNC", pytest.param("DecayMean", marks=THOROUGH)])
 def test_two_replicas_are_as_one(method):
     one, history = train(method, 1)
     two, replica_history = train(method, 2)

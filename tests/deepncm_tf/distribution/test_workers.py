@@ -128,13 +128,13 @@ def test_three_workers_equal_one_process(tmp_path, one_process):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_under_slurm(tmp_path, one_process):
     weights = job(tmp_path, 2, described=slurm)
     assert_same_as(one_process, weights, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_have_the_same_bank(tmp_path):
     first, second = job(tmp_path, 2, method="nca")
     for a, b in zip(first, second, strict=True):

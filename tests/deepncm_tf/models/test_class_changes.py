@@ -132,6 +132,7 @@ def test_bad_changes():
         (lambda: model.remove_classes(range(4)), "Received: all 4 of them"),
         (lambda: model.merge_classes({"a": [1, 2], "b": [2]}), "each of them once"),
         (lambda: model.merge_classes({"a": []}), "at least one"),
+        (lambda: model.merge_classes([[1, 2]]), r"Received: groups=\[\[1, 2\]\]"),
         (
             lambda: model.forget(images[:0], labels[:0]),
             "`x` must hold at least one sample",

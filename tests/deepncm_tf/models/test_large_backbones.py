@@ -11,7 +11,10 @@ from deepncm_tf import DeepNCM, backbones
 C, SIZE = 3, 32
 
 
-@pytest.fixture(scope="module", params=["resnet50", "keras:MobileNetV2"])
+@pytest.fixture(
+    scope="module",
+    params=["resnet50", pytest.param("keras:MobileNetV2", marks=pytest.mark.thorough)],
+)
 def backbone(request):
     return backbones.get(request.param, (SIZE, SIZE, 3))
 

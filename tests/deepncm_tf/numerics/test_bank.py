@@ -90,7 +90,7 @@ def assert_equal(one, other, tolerance=1e-9):
         {},
         # Where plain sums would overflow; a class without a row in one shard.
         pytest.param({"temperature": 1e-3}, marks=pytest.mark.slow),
-        pytest.param({"bank_labels": np.arange(N) // 11}, marks=pytest.mark.slow),
+        pytest.param({"bank_labels": np.arange(N) // 11}, marks=pytest.mark.thorough),
     ],
 )
 def test_shards_equal_one_device(kwargs):
