@@ -64,7 +64,7 @@ def calibrate_and_classify(model, images, labels):
     return {
         "classes": found.classes,
         "p-values": found.p_values,
-        "sets": found.prediction_sets,
+        "sets": found.prediction_sets.astype("int32"),
     }
 
 
