@@ -228,6 +228,8 @@ def test_many_pictures(browser, path, monkeypatch):
     many = path.with_name(f"many-{path.name}")
     many.write_text(sample_pages.both()[path.stem], encoding="utf-8")
     browser.open(many)
+    browser.settle()  # what is out of view is known once a frame was drawn
+    browser.settle()
     last = "document.querySelector('article:last-child section:last-child h3')"
     visible = f"{last}.checkVisibility({{contentVisibilityAuto: true}})"
     assert not browser.run(visible)
