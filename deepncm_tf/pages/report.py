@@ -133,9 +133,19 @@ def write_gallery(output, title, facts, images, names, labels, by_model, known):
     files.write_atomically(output, lambda path: path.write_text(html, "utf-8"))
 
 
-def _query(picture, name, explained, exemplars, measure):
+def class_evidence(explained, exemplars, measure):
+    """What speaks for each class of an explanation, with pictures of its exemplars.
+
+    Args:
+        explained: Dictionary, one of those from `explanation.explain`.
+        exemplars: `Exemplars` with images.
+        measure: `"similarity"` or `"distance"`, which of the two is shown.
+
+    Returns:
+        List of `page.ClassEvidence`.
+    """
     place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
-    evidence = [
+    return [
         page.ClassEvidence(
             one["class"],
             one["logit"],
@@ -152,6 +162,10 @@ def _query(picture, name, explained, exemplars, measure):
         )
         for one in explained["classes"]
     ]
+
+
+def _query(picture, name, explained, exemplars, measure):
+    evidence = class_evidence(explained, exemplars, measure)
     label, predicted = explained["label"], explained["predicted"]
     return page.Explained(
         picture, name, label, predicted, evidence, explained["rule"], explained["change"]

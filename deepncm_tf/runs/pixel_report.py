@@ -9,7 +9,7 @@ import numpy as np
 from deepncm_tf.data import image_files
 from deepncm_tf.data.mask_files import VOID
 from deepncm_tf.evaluation import explanation, unknown
-from deepncm_tf.pages import overlays, page, pictures
+from deepncm_tf.pages import overlays, page, pictures, report
 from deepncm_tf.runs.finished_segmentation import FinishedSegmentation
 from deepncm_tf.utils import files
 
@@ -174,26 +174,9 @@ def _explain(run, exemplars, features, chosen, images, masks, predicted, image_n
     )
     measure = run.model.classifier.compares_by
     colours = overlays.palette(len(run.class_names))
-    place = {int(i): where for where, i in np.ndenumerate(exemplars.index) if i >= 0}
     queries = []
     for one, (i, _, _), centre in zip(explained, chosen, centres, strict=True):
-        evidence = [
-            page.ClassEvidence(
-                part["class"],
-                part["logit"],
-                [
-                    page.Exemplar(
-                        exemplars.images[place[near["index"]]],
-                        near["index"],
-                        part["class"],
-                        near[measure],
-                        measure=measure,
-                    )
-                    for near in part["exemplars"]
-                ],
-            )
-            for part in one["classes"]
-        ]
+        evidence = report.class_evidence(one, exemplars, measure)
         others = {"Prediction": overlays.overlay(images[i], predicted[i], colours)}
         if (masks[i] != VOID).any():
             others = {"Truth": overlays.overlay(images[i], masks[i], colours), **others}
