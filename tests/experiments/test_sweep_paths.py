@@ -28,7 +28,14 @@ ODD += "; touch evaluated & 'a' \"b\" \\ * ? [x] ~ # % {} {.} {#} {dataset} , \u
 
 
 @needs_parallel
-@pytest.mark.parametrize("name", [ODD, f"-{ODD}", "-x"], ids=["odd", "dash", "option"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(ODD, id="odd"),
+        pytest.param(f"-{ODD}", id="dash", marks=pytest.mark.slow),
+        pytest.param("-x", id="option", marks=pytest.mark.slow),
+    ],
+)
 def test_paths_are_data(sweep, tmp_path, name):
     inside = pathlib.Path(os.path.relpath(tmp_path, ROOT))
     grid = tmp_path / f"{name}.tsv"
@@ -65,7 +72,7 @@ def test_paths_are_data(sweep, tmp_path, name):
 
 
 @needs_parallel
-@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("link", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_grid_in_the_folder_of_the_runs_is_kept(sweep, link):
     sweep.runs.mkdir()
     text = "ncm\tdataset\nsoftmax\tdigits\n"

@@ -27,11 +27,13 @@ ARGUMENTS = {
 TABLE = [(cls, ARGUMENTS.get(name, {})) for name, cls in NAMES.items()]
 IDS = [cls.__name__ for cls, _ in TABLE]
 
-# One of each kind of state. What is the same code for all methods is tested with these;
-# slow tests have the others, too.
+# One of each kind of state. What is the same code for all methods is tested with these,
+# or where a test trains whole runs with the two that have the most state; thorough tests
+# have the others, too.
 KINDS = ("condensation", "dnc", "nca", "ranpac")
 OF_EACH_KIND = [(NAMES[name], ARGUMENTS[name]) for name in KINDS]
 KIND_IDS = [cls.__name__ for cls, _ in OF_EACH_KIND]
+MOST_STATE = ("dnc", "nca")
 
 
 def each_method(of_kinds, of_others):
@@ -46,9 +48,9 @@ def each_method(of_kinds, of_others):
     ]
 
 
-def others_are_slow(names):
-    """Parameters of `pytest.mark.parametrize`: names of methods, slow but for `KINDS`."""
+def others_are_thorough(names):
+    """Parameters for names of methods: all but `MOST_STATE` are thorough tests."""
     return [
-        name if name in KINDS else pytest.param(name, marks=pytest.mark.slow)
+        name if name in MOST_STATE else pytest.param(name, marks=pytest.mark.thorough)
         for name in names
     ]

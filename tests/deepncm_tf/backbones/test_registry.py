@@ -76,7 +76,9 @@ def imagenet_depths():
     [
         ("MobileNetV2", "mobilenet_v2"),  # to -1..1
         ("ResNet50", "resnet"),  # BGR less the mean colour
-        ("DenseNet121", "densenet"),  # less the mean colour, by its deviation
+        pytest.param(  # less the mean colour, by its deviation
+            "DenseNet121", "densenet", marks=pytest.mark.thorough
+        ),
         ("EfficientNetB0", "efficientnet"),  # within the network
     ],
 )

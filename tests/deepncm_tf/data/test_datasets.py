@@ -105,6 +105,7 @@ def prepared(name):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "label", "num_classes"),

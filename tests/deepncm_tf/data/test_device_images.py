@@ -35,9 +35,10 @@ def test_the_same_images(augmentation, scaling):
 @pytest.mark.parametrize(
     "values",
     [
-        {"ncm": "nca", "accumulate_steps": 2},
+        pytest.param({"ncm": "nca", "accumulate_steps": 2}, marks=pytest.mark.slow),
         pytest.param(
-            {"distribution_strategy": "mirrored", "num_devices": 2}, marks=pytest.mark.slow
+            {"distribution_strategy": "mirrored", "num_devices": 2},
+            marks=pytest.mark.thorough,
         ),
     ],
     ids=str,

@@ -15,10 +15,12 @@ from deepncm_tf.distribution import strategies
 BATCH, EPOCHS = 4, 3
 THOROUGH = pytest.mark.thorough
 DNC = {"num_sub_centroids": 3, "momentum": 0.9, "max_samples": 6}
-LOSSES = {"contrast_weight": 0.1, "distance_weight": 0.1}
+FCN = {"decoder": "fcn", "decoder_width": 5}
+LOSSES = {"auxiliary_weight": 0.4, "contrast_weight": 0.1, "distance_weight": 0.1}
 METHODS = {
-    "DNC": (SubCentroids, DNC, {"auxiliary_weight": 0.4, **LOSSES}),
-    "DecayMean": (DecayMean, {}, {}),
+    "DNC": (SubCentroids, DNC, {}),
+    "DNC, all losses": (SubCentroids, DNC, {**FCN, **LOSSES}),
+    "DecayMean": (DecayMean, {}, FCN),
 }
 
 
@@ -39,8 +41,6 @@ def train(method, num_replicas):
         model = segmenter(
             cls(C, **arguments),
             normalize=True,
-            decoder="fcn",
-            decoder_width=5,
             dropout=0.0,
             gradient_clip=0.02,
             l2=2e-2,
@@ -58,7 +58,9 @@ def train(method, num_replicas):
     return model, history
 
 
-@pytest.mark.parametrize("method", ["DNC", pytest.param("DecayMean", marks=THOROUGH)])
+@pytest.mark.parametrize(
+    "method", ["DNC", *(pytest.param(x, marks=THOROUGH) for x in list(METHODS)[1:])]
+)
 def test_two_replicas_are_as_one(method):
     one, history = train(method, 1)
     two, replica_history = train(method, 2)

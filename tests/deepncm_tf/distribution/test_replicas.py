@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from methods import KIND_IDS, TABLE
+from methods import MOST_STATE, TABLE
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import DecayMean
+from deepncm_tf.classifiers import NAMES, DecayMean
 from deepncm_tf.classifiers.metrics import RelativeMeanDistance
 from deepncm_tf.data import pipeline
 from deepncm_tf.distribution import replicas, strategies
@@ -20,6 +20,7 @@ from official_resnet import BatchNormalization, cifar_resnet, recipe
 C = 3
 BATCH = 8
 METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
+QUICK = [NAMES[name].__name__ for name in MOST_STATE]
 
 
 def scope(num_replicas):
@@ -90,8 +91,10 @@ def assert_copies_are_equal(model):
 @pytest.mark.parametrize(
     ("method", "num_replicas"),
     [
-        *((method, 2) for method in KIND_IDS),
-        *(pytest.param(x, 2, marks=pytest.mark.slow) for x in METHODS if x not in KIND_IDS),
+        *(
+            pytest.param(x, 2, marks=() if x in QUICK else pytest.mark.slow)
+            for x in METHODS
+        ),
         pytest.param("MeanCondensation", 4, marks=pytest.mark.thorough),
     ],
 )
@@ -190,7 +193,12 @@ def metrics_of(folder, method, num_replicas, first, last):
     ("before", "after"), [(2, 3), pytest.param(4, 1, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(  # one of each kind of metric
-    "method", ["MeanCondensation", "SubCentroids", "NeighborhoodComponents"]
+    "method",
+    [
+        "SubCentroids",
+        pytest.param("MeanCondensation", marks=pytest.mark.thorough),
+        pytest.param("NeighborhoodComponents", marks=pytest.mark.thorough),
+    ],
 )
 def test_metrics_go_on_with_another_number_of_replicas(tmp_path, method, before, after):
     keras.config.set_floatx("float64")

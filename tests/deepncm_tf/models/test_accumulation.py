@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_backbone
-from methods import ARGUMENTS, NAMES, TABLE, others_are_slow
+from methods import ARGUMENTS, NAMES, TABLE, others_are_thorough
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.distribution import strategies
@@ -49,7 +49,7 @@ def assert_equal(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", others_are_slow(NAMES))
+@pytest.mark.parametrize("name", others_are_thorough(NAMES))
 def test_parts_equal_the_whole(name):
     classifier = NAMES[name], ARGUMENTS.get(name, {})
     whole = train(1, classifier)
@@ -60,7 +60,9 @@ def test_parts_equal_the_whole(name):
     ("parts", "kwargs"),
     [
         (3, {"weighted": True}),
-        (4, {"n": 9, "num_replicas": 2}),  # a last batch of 1: parts and a replica of none
+        pytest.param(  # a last batch of 1: parts and a replica of none
+            4, {"n": 9, "num_replicas": 2}, marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_uneven_parts(parts, kwargs):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_backbone, to_numpy
-from methods import ARGUMENTS, NAMES, others_are_slow
+from methods import ARGUMENTS, NAMES, others_are_thorough
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import LinearDiscriminant, OnlineMean, Softmax
@@ -24,7 +24,7 @@ def make(cls=LinearDiscriminant, arguments=None, n=24, **kwargs):
     return model, images, labels
 
 
-@pytest.mark.parametrize("name", others_are_slow(WITH_STATE))
+@pytest.mark.parametrize("name", others_are_thorough(WITH_STATE))
 def test_a_changed_model_saves_exports_and_trains_on(name, tmp_path):
     names = ["a", "b", "c", "d"]
     model, images, labels = make(NAMES[name], ARGUMENTS.get(name), class_names=names)

@@ -30,7 +30,8 @@ def state(model):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(  # one of each kind of state
-    ("name", "value"), [("condensation", np.nan), ("nca", np.inf)]
+    ("name", "value"),
+    [("condensation", np.nan), pytest.param("nca", np.inf, marks=pytest.mark.thorough)],
 )
 def test_a_bad_image_stops_training_where_it_is(name, value):
     cls, arguments = NAMES[name], ARGUMENTS[name]

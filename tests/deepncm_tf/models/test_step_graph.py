@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_backbone
-from methods import IDS, TABLE, each_method
+from methods import each_method
 
 from deepncm_tf import DeepNCM
 
@@ -46,7 +46,7 @@ def test_an_operation_of_the_host_is_found():
     assert operations(identity, tf.constant(1.0)) & HOST_OPS
 
 
-@pytest.mark.parametrize("classifier", TABLE, ids=IDS)
+@pytest.mark.parametrize("classifier", each_method((), pytest.mark.thorough))
 def test_a_step_has_no_round_trip_to_python(classifier):
     model = make_model(classifier)
     data = tf.nest.map_structure(tf.constant, batch())

@@ -61,9 +61,8 @@ def test_the_other_commands_read_such_a_run(tmp_path, pictures, small_network):
     assert [query["predicted"] for query in report["queries"]] == ["red", "blue"]
 
 
-@pytest.mark.parametrize(
-    "where", ["between", pytest.param("batch", marks=pytest.mark.slow)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("where", ["between", "batch"])
 def test_a_resumed_run_ends_where_it_would_have(
     tmp_path, pictures, small_network, monkeypatch, where
 ):
@@ -78,6 +77,7 @@ def test_a_resumed_run_ends_where_it_would_have(
     assert "val_accuracy" in metrics(tmp_path / "whole")[-1]
 
 
+@pytest.mark.thorough
 def test_two_devices(tmp_path, pictures, small_network):
     values = {"distribution_strategy": "mirrored", "num_devices": 2}
     training.run(folder_config(tmp_path / "two", pictures, **values))
@@ -93,6 +93,7 @@ def weights(tmp_path):
     return backbone, str(tmp_path / "mobile.weights.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_a_backbone_with_weights(tmp_path, pictures, weights, freeze):
     backbone, path = weights

@@ -9,7 +9,7 @@ import numpy as np
 import picture_folders
 import pytest
 from interrupting import InterruptedRunError, interrupt
-from methods import others_are_slow
+from methods import others_are_thorough
 from same_run import assert_same_run
 
 from deepncm_tf import DeepNCM, cifar_main, flags, imagenet_main, runs
@@ -111,7 +111,7 @@ def test_a_saved_model_knows_its_decay(tmp_path):
     assert keras.models.load_model(tmp_path / "m.keras").decay_batch_norm is False
 
 
-@pytest.mark.parametrize("ncm", others_are_slow(list(flags.METHODS)[:6]))
+@pytest.mark.parametrize("ncm", others_are_thorough(list(flags.METHODS)[:6]))
 def test_a_folder_end_to_end(monkeypatch, tmp_path, pictures, ncm):
     """Stopped in its epoch and resumed, each method ends where it would have."""
     arguments = [

@@ -13,7 +13,7 @@ from interrupting import (
     interrupt,
     stop_at,
 )
-from methods import others_are_slow
+from methods import others_are_thorough
 from same_run import assert_same_run, metrics, without_times
 from small_runs import config, use_few_digits, use_small_network
 
@@ -33,7 +33,7 @@ def run_whole(tmp_path_factory, method):
     return method, folder
 
 
-@pytest.fixture(scope="module", params=others_are_slow(flags.METHODS))
+@pytest.fixture(scope="module", params=others_are_thorough(flags.METHODS))
 def whole(request, tmp_path_factory):
     """A method and the folder of its run of three epochs with seed 3."""
     return run_whole(tmp_path_factory, request.param)
@@ -143,7 +143,10 @@ def test_no_step_is_trained_after_max_train_steps(
 @pytest.mark.parametrize(
     "values",
     [
-        {"ncm": "nca", "dtype": "fp16", "accumulate_steps": 2},
+        pytest.param(
+            {"ncm": "nca", "dtype": "fp16", "accumulate_steps": 2},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2},
             marks=pytest.mark.thorough,
@@ -155,7 +158,7 @@ def test_no_step_is_trained_after_max_train_steps(
                 "num_devices": 2,
                 "bank_sharding": True,
             },
-            marks=pytest.mark.slow,
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             {"ncm": "dnc", "distribution_strategy": "mirrored", "num_devices": 2},
@@ -203,6 +206,7 @@ def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_netw
     assert_same_run(tmp_path / "whole", tmp_path / "resumed")
 
 
+@pytest.mark.thorough
 def test_a_damaged_log_comes_again(tmp_path, monkeypatch, capsys, one_whole, small_network):
     method, folder = one_whole
     resumed = config(tmp_path / "resumed", ncm=method, seed=3)

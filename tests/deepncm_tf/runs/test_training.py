@@ -113,7 +113,10 @@ def test_images_that_are_not_finite_end_the_run(
         {"embedding_dim": 10},
         {"resnet_version": 1, "gradient_clip": 0.0},
         {"label": "coarse", "jit_compile": "off"},
-        {"distribution_strategy": "mirrored", "num_devices": 2},
+        pytest.param(
+            {"distribution_strategy": "mirrored", "num_devices": 2},
+            marks=pytest.mark.thorough,
+        ),
     ],
     ids=str,
 )

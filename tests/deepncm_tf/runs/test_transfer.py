@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import small_backbone, to_numpy
 from interrupting import InterruptedRunError, interrupt
+from methods import others_are_thorough
 from same_run import assert_same_run, metrics
 from small_runs import config, use_few_digits, use_small_network
 
@@ -50,7 +51,7 @@ def train(folder):
     return pipeline.standardize(images), labels, FinishedRun(folder).model
 
 
-@pytest.mark.parametrize("ncm", list(NAMES))
+@pytest.mark.parametrize("ncm", ["softmax", *others_are_thorough(list(NAMES)[1:])])
 def test_all_but_the_state_of_classes(tmp_path, sources, ncm, monkeypatch):
     """A model of ten classes begins with the network, and with the means of all images."""
     begun = []
@@ -103,6 +104,7 @@ def test_all_but_the_state_of_classes(tmp_path, sources, ncm, monkeypatch):
             np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_ends_where_it_would_have(tmp_path, sources, monkeypatch):
     values = {"ncm": "decay", "train_epochs": 2, "freeze": True, "unfreeze_after": 1}
     training.run(transferred(tmp_path / "whole", sources / "softmax", **values))
@@ -145,6 +147,7 @@ def test_other_parts_than_the_network_are_trained(tmp_path, sources):
     assert result["final_test_accuracy"] != result["initial_test_accuracy"]
 
 
+@pytest.mark.thorough
 def test_the_first_means_on_two_devices(tmp_path, sources):
     for name, values in (
         ("one", {}),
