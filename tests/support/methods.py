@@ -36,14 +36,15 @@ KIND_IDS = [cls.__name__ for cls, _ in OF_EACH_KIND]
 MOST_STATE = ("dnc", "nca")
 
 
-def each_method(of_kinds, of_others):
-    """Parameters for `(cls, arguments)`: every classifier, with marks for the others.
+def each_method(marks):
+    """Parameters for `(cls, arguments)`: all but those of `MOST_STATE` are thorough tests.
 
     Args:
-        of_kinds, of_others: Marks of those of `KINDS`, and of all others.
+        marks: Marks of those of `MOST_STATE`.
     """
+    most = [NAMES[name].__name__ for name in MOST_STATE]
     return [
-        pytest.param(row, id=name, marks=of_kinds if name in KIND_IDS else of_others)
+        pytest.param(row, id=name, marks=marks if name in most else pytest.mark.thorough)
         for row, name in zip(TABLE, IDS, strict=True)
     ]
 

@@ -60,9 +60,14 @@ def train(num_replicas, n, dtype):
     ("num_replicas", "n", "dtype", "tolerance"),
     [
         (2, 1, "float32", 1e-5),  # oneDNN has no kernels for float64
-        pytest.param(2, 17, "float64", 1e-9, marks=pytest.mark.thorough),
-        pytest.param(4, 10, "float64", 1e-9, marks=pytest.mark.slow),
-        pytest.param(4, 1, "float32", 1e-5, marks=pytest.mark.thorough),
+        *(
+            pytest.param(*values, marks=pytest.mark.thorough)
+            for values in (
+                (2, 17, "float64", 1e-9),
+                (4, 10, "float64", 1e-9),
+                (4, 1, "float32", 1e-5),
+            )
+        ),
     ],
 )
 def test_replicas_without_a_sample(num_replicas, n, dtype, tolerance):

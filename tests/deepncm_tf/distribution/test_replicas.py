@@ -112,7 +112,7 @@ def test_three_epochs_in_float64(method, num_replicas):
     ("n", "num_replicas"),
     [
         (17, 2),
-        pytest.param(16, 2, marks=pytest.mark.slow),
+        pytest.param(16, 2, marks=pytest.mark.thorough),
         pytest.param(17, 4, marks=pytest.mark.thorough),
     ],
 )
@@ -190,7 +190,7 @@ def metrics_of(folder, method, num_replicas, first, last):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(2, 3), pytest.param(4, 1, marks=pytest.mark.slow)]
+    ("before", "after"), [(2, 3), pytest.param(4, 1, marks=pytest.mark.thorough)]
 )
 @pytest.mark.parametrize(  # one of each kind of metric
     "method",

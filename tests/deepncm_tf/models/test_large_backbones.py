@@ -19,7 +19,7 @@ def backbone(request):
     return backbones.get(request.param, (SIZE, SIZE, 3))
 
 
-@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow, pytest.mark.thorough))
+@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow))
 def test_steps(backbone, classifier):
     cls, arguments = classifier
     rng = np.random.default_rng(0)

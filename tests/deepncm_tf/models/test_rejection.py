@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_model
-from methods import IDS, TABLE
+from methods import each_method
 from sklearn.datasets import load_digits
 
 from deepncm_tf import DeepNCM
@@ -108,13 +108,7 @@ def test_coverage_on_digits():
     assert covered >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / len(sets))
 
 
-@pytest.mark.parametrize(
-    "classifier",
-    [
-        pytest.param(row, id=name, marks=pytest.mark.slow if name != "SubCentroids" else ())
-        for row, name in zip(TABLE, IDS, strict=True)
-    ],
-)
+@pytest.mark.parametrize("classifier", each_method(()))
 def test_every_method_saves_and_exports(classifier, tmp_path):
     cls, arguments = classifier
     model = trained(cls(C, **arguments))

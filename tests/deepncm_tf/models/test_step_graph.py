@@ -46,7 +46,7 @@ def test_an_operation_of_the_host_is_found():
     assert operations(identity, tf.constant(1.0)) & HOST_OPS
 
 
-@pytest.mark.parametrize("classifier", each_method((), pytest.mark.thorough))
+@pytest.mark.parametrize("classifier", each_method(()))
 def test_a_step_has_no_round_trip_to_python(classifier):
     model = make_model(classifier)
     data = tf.nest.map_structure(tf.constant, batch())
@@ -60,7 +60,7 @@ def test_a_step_has_no_round_trip_to_python(classifier):
         assert not names & HOST_OPS
 
 
-@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow, pytest.mark.thorough))
+@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow))
 def test_xla_compiles_the_whole_step(classifier):
     plain = make_model(classifier, run_eagerly=True)
     compiled = make_model(classifier, jit_compile=True)

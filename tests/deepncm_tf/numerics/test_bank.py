@@ -89,7 +89,7 @@ def assert_equal(one, other, tolerance=1e-9):
     [
         {},
         # Where plain sums would overflow; a class without a row in one shard.
-        pytest.param({"temperature": 1e-3}, marks=pytest.mark.slow),
+        pytest.param({"temperature": 1e-3}, marks=pytest.mark.thorough),
         pytest.param({"bank_labels": np.arange(N) // 11}, marks=pytest.mark.thorough),
     ],
 )
@@ -102,7 +102,7 @@ def test_shards_equal_one_device(kwargs):
     assert one.classifier.bank.shape[0] == N
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_saved_models_load_under_another_number_of_replicas(tmp_path):
     trained = {count: train_once(count)[0] for count in (1, 2)}
     images = random_images(9, C, seed=1)[0].astype("float64")

@@ -83,7 +83,7 @@ def test_the_model_is_judged_by_its_images(anchored):
     assert metrics(folder)[-1]["test_accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_else_moves_sub_centroids(anchored, tmp_path, small_network, monkeypatch):
     """Without a look at the images' features they stay through the last epochs."""
     monkeypatch.setattr(anchoring, "STEPS", 1000)

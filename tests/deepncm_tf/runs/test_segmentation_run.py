@@ -17,8 +17,6 @@ from deepncm_tf.runs.finished_segmentation import FinishedSegmentation
 from deepncm_tf.utils import signals
 from deepncm_tf.utils.errors import RunError
 
-SLOW = pytest.mark.slow
-
 
 def config(folder, **values):
     """Two epochs of three steps on ten of the shapes, through few channels."""
@@ -80,7 +78,9 @@ def test_metrics_are_those_of_the_saved_model(finished, patch):
     assert metrics(finished)[-1]["test_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
-@pytest.mark.parametrize("where", ["inside", pytest.param("between", marks=SLOW)])
+@pytest.mark.parametrize(
+    "where", ["inside", pytest.param("between", marks=pytest.mark.thorough)]
+)
 def test_a_resumed_run_ends_where_it_would_have(finished, patch, tmp_path, where):
     resumed = config(tmp_path / "resumed")
     with pytest.MonkeyPatch.context() as interruption:
