@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from helpers import to_numpy
+from hub_presets import small_backbone
 
 from deepncm_tf import backbones
 from deepncm_tf.utils.errors import UserError
@@ -18,16 +19,8 @@ def hub():
 
 
 @pytest.fixture
-def backbone(hub):
-    return hub.models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128],
-        stackwise_num_blocks=[1, 1],
-        stackwise_num_strides=[1, 2],
-        block_type="basic_block",
-        image_shape=(None, None, 3),
-    )
+def backbone():
+    return small_backbone()
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -4,6 +4,7 @@
 import keras
 import numpy as np
 import pytest
+from hub_presets import write_preset
 from methods import each_method
 
 from deepncm_tf import DeepNCM, backbones
@@ -13,10 +14,17 @@ C, SIZE = 3, 32
 
 @pytest.fixture(
     scope="module",
-    params=["resnet50", pytest.param("keras:MobileNetV2", marks=pytest.mark.thorough)],
+    params=[
+        "resnet50",
+        pytest.param("keras:MobileNetV2", marks=pytest.mark.thorough),
+        pytest.param("hub:", marks=pytest.mark.thorough),
+    ],
 )
-def backbone(request):
-    return backbones.get(request.param, (SIZE, SIZE, 3))
+def backbone(request, tmp_path_factory):
+    name = request.param
+    if name == "hub:":
+        name += write_preset(tmp_path_factory.mktemp("preset"))
+    return backbones.get(name, (SIZE, SIZE, 3))
 
 
 @pytest.mark.parametrize("classifier", each_method(pytest.mark.slow))
