@@ -26,7 +26,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 slow: $(VENV)/installed  # some wait for programs that they start: three at once
-	$(BIN)/python -m pytest -m "slow and not thorough" --numprocesses=3
+	$(BIN)/python -m pytest -m "slow and not thorough" --numprocesses=3 --dist=worksteal
 
 torture: $(VENV)/installed
 	$(BIN)/python -m pytest -m thorough

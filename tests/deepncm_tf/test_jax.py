@@ -42,7 +42,7 @@ def test_tensorflow_is_not_imported():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_batches_spread_over_devices_by_data_parallel():
     pytest.importorskip("jax")
     root = pathlib.Path(__file__).parents[2]

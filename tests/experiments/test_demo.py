@@ -8,7 +8,7 @@ import signal
 import pytest
 from sweeping import Sweep, needs_parallel, wait_until
 
-pytestmark = [pytest.mark.slow, needs_parallel]
+pytestmark = [pytest.mark.thorough, needs_parallel]
 # Three of demo.tsv's rows, with fewer epochs.
 GRID = """dataset	ncm	decay	condensation_steps	train_epochs
 digits	softmax			3

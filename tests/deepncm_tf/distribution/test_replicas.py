@@ -21,6 +21,7 @@ C = 3
 BATCH = 8
 METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 QUICK = [NAMES[name].__name__ for name in MOST_STATE]
+OTHERS = ("Softmax", "OnlineMean", "DecayMean", "RandomFeatures")
 
 
 def scope(num_replicas):
@@ -91,10 +92,10 @@ def assert_copies_are_equal(model):
 @pytest.mark.parametrize(
     ("method", "num_replicas"),
     [
-        *(
-            pytest.param(x, 2, marks=() if x in QUICK else pytest.mark.slow)
-            for x in METHODS
-        ),
+        *((method, 2) for method in QUICK),
+        pytest.param("MeanCondensation", 2, marks=pytest.mark.slow),
+        pytest.param("LinearDiscriminant", 2, marks=pytest.mark.slow),
+        *(pytest.param(x, 2, marks=pytest.mark.thorough) for x in OTHERS),
         pytest.param("MeanCondensation", 4, marks=pytest.mark.thorough),
     ],
 )
