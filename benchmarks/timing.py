@@ -51,9 +51,8 @@ class Side:
     def __init__(self, work, *arguments, environment=None):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(
-            target=_work, args=(other, work, arguments), daemon=True
-        )
+        # Not a daemon, which could have no workers; `in_turn` closes it.
+        self.process = context.Process(target=_work, args=(other, work, arguments))
         with _environment(environment or {}):
             self.process.start()
         other.close()
