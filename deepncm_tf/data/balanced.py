@@ -93,6 +93,8 @@ def balanced_dataset(x, y, samples_per_class, classes_per_batch=None, seed=0):
     """
     import tensorflow as tf
 
+    from deepncm_tf.data.pipeline import without_tuning
+
     labels = np.asarray(y)
     order = balanced_order(labels, samples_per_class, classes_per_batch, seed)
 
@@ -111,9 +113,8 @@ def balanced_dataset(x, y, samples_per_class, classes_per_batch=None, seed=0):
         return {**taken, "index": index}, tf.gather(classes, index)
 
     epochs = tf.data.Dataset.counter(dtype=tf.int64).flat_map(batches)
-    return epochs.map(samples, num_parallel_calls=tf.data.AUTOTUNE).prefetch(
-        tf.data.AUTOTUNE
-    )
+    batches_of_samples = epochs.map(samples, num_parallel_calls=tf.data.AUTOTUNE)
+    return without_tuning(batches_of_samples.prefetch(tf.data.AUTOTUNE))
 
 
 class BalancedBatches(keras.utils.PyDataset):

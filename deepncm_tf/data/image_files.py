@@ -82,7 +82,8 @@ def decode(path, size, middle=False, data=None, draw_box=None):
         with Image.open(source, formats=list(FORMATS)) as image:
             _check_pixels(image)
             image.load()
-            image = _on_white(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            image = _on_white(image)
         return resize(image, size, middle, draw_box)
     except Exception as error:  # Pillow raises what its many decoders raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -121,6 +122,8 @@ def _check_pixels(image):
 
 def _on_white(image):
     """A picture of any mode as RGB."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image  # which `convert` would copy
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut to 255
         image = _eight_bits(image)
     if not image.has_transparency_data:

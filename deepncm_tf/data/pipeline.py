@@ -210,6 +210,17 @@ def gatherer(images):
     return gather
 
 
+def without_tuning(dataset):
+    """A dataset whose parallel calls are as many as there are threads, from the beginning.
+
+    TensorFlow's tuning may not see that its iterator has gone, and sleeps on, in
+    TensorFlow 2.21 as long again as the iterator has lived; whoever iterated waits for it.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def _slices(num_samples, batch_size, shares, first=0):
     """Dataset of int32 row numbers: replica by replica, the slices of each batch.
 
@@ -239,11 +250,12 @@ def _slices(num_samples, batch_size, shares, first=0):
 def _distribute(build):
     """A dataset made of the slices of all replicas, or of those of this worker."""
     if replicas.num_replicas() == 1:
-        return build(range(1)).prefetch(tf.data.AUTOTUNE)
+        return without_tuning(build(range(1)).prefetch(tf.data.AUTOTUNE))
 
     def worker_dataset(context):
         count = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * count
-        return build(range(first, first + count)).prefetch(2 * count)
+        slices = build(range(first, first + count)).prefetch(2 * count)
+        return without_tuning(slices)
 
     return tf.distribute.get_strategy().distribute_datasets_from_function(worker_dataset)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from deepncm_tf.data import augmentation, pipeline
+from deepncm_tf.data import augmentation, balanced, pipeline
 from deepncm_tf.data.image_sources import ImageFiles, ResizedImages
 from deepncm_tf.distribution import strategies
 
@@ -49,6 +49,15 @@ def test_augment_against_a_loop(data):
         padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
         crop = padded[row : row + 32, column : column + 32]
         np.testing.assert_array_equal(result, crop[:, ::-1] if flip else crop)
+
+
+def test_mirror_against_a_loop(data):
+    images, labels = data
+    flips = labels % 2 == 0
+    expected = images.copy()
+    for row in np.flatnonzero(flips):
+        expected[row] = images[row][:, ::-1]
+    np.testing.assert_array_equal(augmentation.mirror(images, flips), expected)
 
 
 def test_plan_covers_all_offsets_and_both_flips():
@@ -198,3 +207,14 @@ def test_larger_images_are_padded_by_more(size, padding):
         padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
         expected = padded[row : row + size, column : column + size]
         np.testing.assert_array_equal(result, expected)
+
+
+def test_nothing_is_tuned(data):
+    """TensorFlow's tuning can hold up whoever has come to the end of a dataset."""
+    datasets = (
+        pipeline.training_dataset(*data, BATCH, epochs=1),
+        pipeline.evaluation_dataset(*data, BATCH),
+        balanced.balanced_dataset(*data, samples_per_class=2),
+    )
+    for dataset in datasets:
+        assert dataset.options().autotune.enabled is False
