@@ -93,7 +93,7 @@ def balanced_dataset(x, y, samples_per_class, classes_per_batch=None, seed=0):
     """
     import tensorflow as tf
 
-    from deepncm_tf.data.pipeline import without_tuning
+    from deepncm_tf.data import pipeline
 
     labels = np.asarray(y)
     order = balanced_order(labels, samples_per_class, classes_per_batch, seed)
@@ -113,8 +113,8 @@ def balanced_dataset(x, y, samples_per_class, classes_per_batch=None, seed=0):
         return {**taken, "index": index}, tf.gather(classes, index)
 
     epochs = tf.data.Dataset.counter(dtype=tf.int64).flat_map(batches)
-    batches_of_samples = epochs.map(samples, num_parallel_calls=tf.data.AUTOTUNE)
-    return without_tuning(batches_of_samples.prefetch(tf.data.AUTOTUNE))
+    dataset = epochs.map(samples, num_parallel_calls=pipeline.PARALLEL_CALLS)
+    return pipeline.without_tuning(dataset.prefetch(pipeline.AHEAD))
 
 
 class BalancedBatches(keras.utils.PyDataset):

@@ -13,6 +13,9 @@ from deepncm_tf.data.augmentation import AUGMENTATIONS
 from deepncm_tf.data.image_sources import ImageSource, ResizedImages
 from deepncm_tf.distribution import replicas
 
+# Batches, which bound the memory: made at once, and made ahead.
+PARALLEL_CALLS, AHEAD = 4, 2
+
 
 def steps_per_epoch(num_samples, batch_size):
     """Number of batches, the last of which may be partial."""
@@ -142,7 +145,7 @@ def epochs_dataset(
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
         return _slices(num_samples, batch_size, shares, first).map(
-            batch, num_parallel_calls=tf.data.AUTOTUNE
+            batch, num_parallel_calls=PARALLEL_CALLS
         )
 
     def build(shares):
@@ -186,7 +189,7 @@ def ordered_dataset(batch, num_samples, batch_size):
 
     def build(shares):
         return _slices(num_samples, batch_size, shares).map(
-            batch, num_parallel_calls=tf.data.AUTOTUNE
+            batch, num_parallel_calls=PARALLEL_CALLS
         )
 
     return _distribute(build)
@@ -211,10 +214,10 @@ def gatherer(images):
 
 
 def without_tuning(dataset):
-    """A dataset whose parallel calls are as many as there are threads, from the beginning.
+    """A dataset that TensorFlow does not tune.
 
-    TensorFlow's tuning may not see that its iterator has gone, and sleeps on, in
-    TensorFlow 2.21 as long again as the iterator has lived; whoever iterated waits for it.
+    Its tuning may not see that its iterator has gone, and sleeps on, in TensorFlow 2.21 as
+    long again as the iterator has lived; whoever iterated waits for it.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -250,12 +253,12 @@ def _slices(num_samples, batch_size, shares, first=0):
 def _distribute(build):
     """A dataset made of the slices of all replicas, or of those of this worker."""
     if replicas.num_replicas() == 1:
-        return without_tuning(build(range(1)).prefetch(tf.data.AUTOTUNE))
+        return without_tuning(build(range(1)).prefetch(AHEAD))
 
     def worker_dataset(context):
         count = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * count
-        slices = build(range(first, first + count)).prefetch(2 * count)
+        slices = build(range(first, first + count)).prefetch(AHEAD * count)
         return without_tuning(slices)
 
     return tf.distribute.get_strategy().distribute_datasets_from_function(worker_dataset)

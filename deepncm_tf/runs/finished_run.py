@@ -10,7 +10,7 @@ from deepncm_tf import flags
 from deepncm_tf.data import bank_files
 from deepncm_tf.runs.config import read_config
 
-ROWS = 2048  # images in memory at once, as float32: 1.2 GB at 224 x 224
+BATCH = 128
 SAMPLE = 16  # rows of a bank that are computed again, to see that they are this model's
 
 
@@ -23,22 +23,37 @@ def check_neighbours(flag, number, available):
         )
 
 
-def embed(model, images, scaling):
-    """Features of a model, `(n, d)` float32, of a few images at a time.
+def embed(model, images, scaling, verbose=0):
+    """Features of a model, `(n, d)` float32; a few batches of images are in memory.
 
     Args:
         model: `DeepNCM`.
         images: As from `datasets.load`.
         scaling: String, a name in `pipeline.SCALINGS`.
+        verbose: 1 for a progress bar, 0 for none.
+
+    Raises:
+        ValueError: If an image cannot be read.
     """
+    return features_by(model.embed, images, scaling, verbose)
+
+
+def features_by(function, images, scaling, verbose=0):
+    """As `embed`, by another function of a dataset of `({"image", "index"}, label)`."""
+    import tensorflow as tf
+
     from deepncm_tf.data import pipeline
 
-    scaled = pipeline.SCALINGS[scaling]
-    parts = [
-        model.embed(scaled(images[start : start + ROWS]), batch_size=256, verbose=0)
-        for start in range(0, max(len(images), 1), ROWS)
-    ]
-    return np.concatenate(parts).astype("float32")  # of --dtype=bf16 or fp16, too
+    labels = np.zeros(len(images), "int32")  # of no use
+    dataset = pipeline.evaluation_dataset(images, labels, BATCH, scaling)
+    try:
+        features = function(dataset, verbose=verbose)
+    except tf.errors.OpError:
+        failure = getattr(images, "failure", None)
+        if failure is None:
+            raise
+        raise failure from None
+    return features.astype("float32")  # of --dtype=bf16 or fp16, too
 
 
 class FinishedRun:
@@ -82,17 +97,11 @@ class FinishedRun:
         from deepncm_tf.models.embedding import FeatureModel
 
         backbone = FeatureModel(self.model.backbone, None)
-        parts = [
-            backbone.predict(self.scaled(images[start : start + ROWS]), 256, verbose=0)
-            for start in range(0, max(len(images), 1), ROWS)
-        ]
-        return np.concatenate(parts).astype("float32")
 
-    def scaled(self, images):
-        """Images as the model takes them, float32."""
-        from deepncm_tf.data import pipeline
+        def predict(dataset, verbose):
+            return backbone.predict(dataset.map(lambda x, _: x["image"]), verbose=verbose)
 
-        return pipeline.SCALINGS[flags.scaling(self.config)](images)
+        return features_by(predict, images, flags.scaling(self.config))
 
     def calibrate(self, alpha, score, first_test=0):
         """Learns from held-out images how like the known classes their images are.

@@ -4,20 +4,18 @@
 import dataclasses
 import os
 
-import keras
 import numpy as np
 
 from deepncm_tf import classifiers, flags
-from deepncm_tf.data import datasets, folders, pipeline
+from deepncm_tf.data import datasets, folders
 from deepncm_tf.data.image_sources import ImageFiles
 from deepncm_tf.evaluation import cross_validation
 from deepncm_tf.models import rejection
 from deepncm_tf.models.deep_ncm import DeepNCM
 from deepncm_tf.models.training_pictures import TrainingPictures
 from deepncm_tf.runs import backbone
+from deepncm_tf.runs.finished_run import embed
 from deepncm_tf.runs.plan import TrainingPlan
-
-BATCH = 64  # pictures at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,27 +178,6 @@ class Lesson:
     def names(self):
         """Paths of the pictures within the folder, a list of strings."""
         return [os.path.relpath(path, self.root) for path in self.images.paths]
-
-
-def embed(model, images, scaling, verbose=0):
-    """Features of pictures by some at a time, which alone are in memory.
-
-    Args:
-        model: `DeepNCM`.
-        images: uint8 `(n, height, width, 3)`, an array or an `ImageSource`.
-        scaling: String, as in `pipeline.SCALINGS`.
-        verbose: 1 for a progress bar, 0 for none.
-
-    Returns:
-        `(n, d)` float32 array.
-    """
-    progress = keras.utils.Progbar(len(images), verbose=verbose, unit_name="picture")
-    parts = []
-    for start in range(0, len(images), BATCH):
-        part = pipeline.SCALINGS[scaling](images[start : start + BATCH])
-        parts.append(model.embed(part, batch_size=BATCH, verbose=0))
-        progress.update(min(start + BATCH, len(images)))
-    return np.concatenate(parts).astype("float32")
 
 
 def method_of(classifier):

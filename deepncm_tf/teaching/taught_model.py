@@ -96,9 +96,9 @@ class TaughtModel:
 
     def embed(self, images):
         """Features of pictures as they are: `(n, d)` float32."""
-        from deepncm_tf.teaching import lesson
+        from deepncm_tf.runs.finished_run import embed
 
-        return lesson.embed(self.model, images, self.pictures.scaling)
+        return embed(self.model, images, self.pictures.scaling)
 
     def training_features(self):
         """Features of the pictures that it was taught, `(n, d)` float32."""

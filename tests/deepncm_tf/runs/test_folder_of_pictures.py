@@ -11,7 +11,7 @@ from interrupting import InterruptedRunError, interrupt
 from same_run import assert_same_run, metrics
 from small_runs import config
 
-from deepncm_tf import backbones, cifar_main, evaluate, explain, runs
+from deepncm_tf import backbones, cifar_main, evaluate, explain, flags, runs
 from deepncm_tf.data import folders
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_run import FinishedRun
@@ -47,6 +47,10 @@ def test_a_folder_becomes_a_classifier(tmp_path, pictures, small_network, capsys
     logits = run.model.classifier(run.embed(images))
     accuracy = (to_numpy(logits).argmax(axis=-1) == labels).mean()
     np.testing.assert_allclose(accuracy, result["final_test_accuracy"], atol=1e-6)
+    images.paths[3].unlink()
+    for features in (run.embed, run.backbone_features):
+        with pytest.raises(ValueError, match=f"Received: {images.paths[3]}"):
+            features(images)
 
 
 def test_the_other_commands_read_such_a_run(tmp_path, pictures, small_network):
@@ -114,7 +118,7 @@ def test_a_backbone_with_weights(tmp_path, pictures, weights, freeze):
     unchanged = [np.array_equal(after, before) for after, before in pairs]
     assert all(unchanged) == freeze
     images = np.random.default_rng(0).integers(256, size=(2, 32, 32, 3)).astype("uint8")
-    np.testing.assert_array_equal(run.scaled(images), images)  # the network scales them
+    assert flags.scaling(run.config) == "pixels"  # the network scales them
     assert run.embed(images).shape == (2, 4)
     assert metrics(tmp_path / "run")[-1]["step"] == 3
 
