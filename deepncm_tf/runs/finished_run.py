@@ -46,8 +46,9 @@ def features_by(function, images, scaling, verbose=0):
 
     labels = np.zeros(len(images), "int32")  # of no use
     dataset = pipeline.evaluation_dataset(images, labels, BATCH, scaling)
+    steps = pipeline.steps_per_epoch(len(images), BATCH)
     try:
-        features = function(dataset, verbose=verbose)
+        features = function(dataset, verbose=verbose, steps=steps)
     except tf.errors.OpError:
         failure = getattr(images, "failure", None)
         if failure is None:
@@ -98,8 +99,8 @@ class FinishedRun:
 
         backbone = FeatureModel(self.model.backbone, None)
 
-        def predict(dataset, verbose):
-            return backbone.predict(dataset.map(lambda x, _: x["image"]), verbose=verbose)
+        def predict(dataset, **kwargs):
+            return backbone.predict(dataset.map(lambda x, _: x["image"]), **kwargs)
 
         return features_by(predict, images, flags.scaling(self.config))
 
