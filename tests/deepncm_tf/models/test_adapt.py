@@ -79,6 +79,7 @@ def test_order_batches_and_replicas_change_nothing_to_the_bit(cls, arguments):
     np.testing.assert_array_equal(copies[0].numpy(), copies[1].numpy())
 
 
+@pytest.mark.slow
 @every_statistics_head
 def test_more_samples_are_added(cls, arguments):
     x, y, w = data()

@@ -118,6 +118,7 @@ def test_saved_models_load_under_another_number_of_replicas(tmp_path):
             assert_equal(state(loaded), state(model))
 
 
+@pytest.mark.thorough
 def test_checkpoints_are_restored_under_another_number_of_replicas(tmp_path):
     for count in (1, 2):
         model, _ = train_once(count)

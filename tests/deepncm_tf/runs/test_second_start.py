@@ -84,6 +84,7 @@ def test_other_files_are_never_touched(tmp_path, overwrite):
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_another_version_is_told(tmp_path, small_network, capsys, monkeypatch):
     one = config(tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
