@@ -187,6 +187,7 @@ def test_the_command_draws_all_figures(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 10
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_on_committed_results(tmp_path):
     import nbclient
     import nbformat

@@ -36,22 +36,23 @@ KIND_IDS = [cls.__name__ for cls, _ in OF_EACH_KIND]
 MOST_STATE = ("dnc", "nca")
 
 
-def each_method(marks):
-    """Parameters for `(cls, arguments)`: all but those of `MOST_STATE` are thorough tests.
+def each_method(marks, names=MOST_STATE):
+    """Parameters for `(cls, arguments)`: all but those of some are thorough tests.
 
     Args:
-        marks: Marks of those of `MOST_STATE`.
+        marks: Marks of those of `names`.
+        names: Names of methods.
     """
-    most = [NAMES[name].__name__ for name in MOST_STATE]
+    chosen = [NAMES[name].__name__ for name in names]
     return [
-        pytest.param(row, id=name, marks=marks if name in most else pytest.mark.thorough)
+        pytest.param(row, id=name, marks=marks if name in chosen else pytest.mark.thorough)
         for row, name in zip(TABLE, IDS, strict=True)
     ]
 
 
-def others_are_thorough(names):
-    """Parameters for names of methods: all but `MOST_STATE` are thorough tests."""
+def others_are_thorough(names, chosen=MOST_STATE):
+    """Parameters for names of methods: all but those chosen are thorough tests."""
     return [
-        name if name in MOST_STATE else pytest.param(name, marks=pytest.mark.thorough)
+        name if name in chosen else pytest.param(name, marks=pytest.mark.thorough)
         for name in names
     ]

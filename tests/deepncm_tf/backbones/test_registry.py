@@ -79,7 +79,9 @@ def imagenet_depths():
         pytest.param(  # less the mean colour, by its deviation
             "DenseNet121", "densenet", marks=pytest.mark.thorough
         ),
-        ("EfficientNetB0", "efficientnet"),  # within the network
+        pytest.param(  # within the network
+            "EfficientNetB0", "efficientnet", marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_networks_of_keras_with_their_preprocessing(name, module):

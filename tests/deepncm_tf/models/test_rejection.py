@@ -108,7 +108,7 @@ def test_coverage_on_digits():
     assert covered >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / len(sets))
 
 
-@pytest.mark.parametrize("classifier", each_method(()))
+@pytest.mark.parametrize("classifier", each_method((), ["dnc"]))
 def test_every_method_saves_and_exports(classifier, tmp_path):
     cls, arguments = classifier
     model = trained(cls(C, **arguments))

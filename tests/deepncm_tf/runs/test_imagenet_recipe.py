@@ -111,7 +111,7 @@ def test_a_saved_model_knows_its_decay(tmp_path):
     assert keras.models.load_model(tmp_path / "m.keras").decay_batch_norm is False
 
 
-@pytest.mark.parametrize("ncm", others_are_thorough(list(flags.METHODS)[:6]))
+@pytest.mark.parametrize("ncm", others_are_thorough(list(flags.METHODS)[:6], ["dnc"]))
 def test_a_folder_end_to_end(monkeypatch, tmp_path, pictures, ncm):
     """Stopped in its epoch and resumed, each method ends where it would have."""
     arguments = [

@@ -103,6 +103,7 @@ def test_a_signal_stops_after_a_checkpoint(
     assert_same_run(folder, tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_no_step_is_trained_after_the_last_one(
     tmp_path, monkeypatch, one_whole, small_network
 ):
