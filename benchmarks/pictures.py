@@ -21,7 +21,7 @@ def compare(rounds):
         sides = {
             "ours": timing.Side(read, paths),
             "tf.data": timing.Side(read_by_tensorflow, paths),
-            "DataLoader": timing.Side(read_by_torch, paths, threads),
+            "DataLoader": timing.Side(read_by_torch, paths, threads, daemon=False),
         }
         times = timing.in_turn(sides, rounds)
     rates = {

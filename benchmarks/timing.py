@@ -46,13 +46,15 @@ class Side:
             same again in each of its turns.
         *arguments: What `work` is given, to be pickled.
         environment: Dictionary of variables for the process.
+        daemon: Bool, whether it ends with this process; it then can have no workers.
     """
 
-    def __init__(self, work, *arguments, environment=None):
+    def __init__(self, work, *arguments, environment=None, daemon=True):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        # Not a daemon, which could have no workers; `in_turn` closes it.
-        self.process = context.Process(target=_work, args=(other, work, arguments))
+        self.process = context.Process(
+            target=_work, args=(other, work, arguments), daemon=daemon
+        )
         with _environment(environment or {}):
             self.process.start()
         other.close()

@@ -145,7 +145,7 @@ def epochs_dataset(
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
         return _slices(num_samples, batch_size, shares, first).map(
-            batch, num_parallel_calls=PARALLEL_CALLS
+            batch, num_parallel_calls=PARALLEL_CALLS * len(shares)
         )
 
     def build(shares):
@@ -189,7 +189,7 @@ def ordered_dataset(batch, num_samples, batch_size):
 
     def build(shares):
         return _slices(num_samples, batch_size, shares).map(
-            batch, num_parallel_calls=PARALLEL_CALLS
+            batch, num_parallel_calls=PARALLEL_CALLS * len(shares)
         )
 
     return _distribute(build)

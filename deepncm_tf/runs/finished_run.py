@@ -24,7 +24,9 @@ def check_neighbours(flag, number, available):
 
 
 def embed(model, images, scaling, verbose=0):
-    """Features of a model, `(n, d)` float32; a few batches of images are in memory.
+    """Features of a model, `(n, d)` float32.
+
+    Of an `ImageSource` no more than a few batches are in memory.
 
     Args:
         model: `DeepNCM`.
@@ -43,10 +45,13 @@ def features_by(function, images, scaling, verbose=0):
     import tensorflow as tf
 
     from deepncm_tf.data import pipeline
+    from deepncm_tf.data.image_sources import ImageSource
 
     labels = np.zeros(len(images), "int32")  # of no use
     dataset = pipeline.evaluation_dataset(images, labels, BATCH, scaling)
     steps = pipeline.steps_per_epoch(len(images), BATCH)
+    if isinstance(images, ImageSource):
+        images.failure = None
     try:
         features = function(dataset, verbose=verbose, steps=steps)
     except tf.errors.OpError:

@@ -21,7 +21,8 @@ C = 3
 BATCH = 8
 METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 QUICK = [NAMES[name].__name__ for name in MOST_STATE]
-OTHERS = ("Softmax", "OnlineMean", "DecayMean", "RandomFeatures")
+SLOW = ["MeanCondensation", "LinearDiscriminant"]
+OTHERS = [name for name in METHODS if name not in (*QUICK, *SLOW)]
 
 
 def scope(num_replicas):
@@ -93,8 +94,7 @@ def assert_copies_are_equal(model):
     ("method", "num_replicas"),
     [
         *((method, 2) for method in QUICK),
-        pytest.param("MeanCondensation", 2, marks=pytest.mark.slow),
-        pytest.param("LinearDiscriminant", 2, marks=pytest.mark.slow),
+        *(pytest.param(x, 2, marks=pytest.mark.slow) for x in SLOW),
         *(pytest.param(x, 2, marks=pytest.mark.thorough) for x in OTHERS),
         pytest.param("MeanCondensation", 4, marks=pytest.mark.thorough),
     ],

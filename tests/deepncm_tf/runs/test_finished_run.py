@@ -18,6 +18,7 @@ from small_runs import use_few_digits
 from deepncm_tf import DeepNCM, flags, runs
 from deepncm_tf.classifiers import NAMES, DecayMean
 from deepncm_tf.data import datasets
+from deepncm_tf.distribution import strategies
 from deepncm_tf.runs import config as run_config
 from deepncm_tf.runs import finished_run
 
@@ -214,6 +215,23 @@ def test_features_are_float32_of_any_run():
     run = types.SimpleNamespace(model=model, config=flags.resolve({"dataset": "digits"}))
     found = finished_run.FinishedRun.embed(run, np.zeros((2, *datasets.IMAGE_SHAPE)))
     assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("n", [1, 130])
+def test_replicas_take_the_same_features(n):
+    """A last batch may leave replicas without an image."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(n, 8, 8, 3)).astype("uint8")
+
+    def features():
+        keras.utils.set_random_seed(0)
+        model = DeepNCM(small_backbone((8, 8, 3)), DecayMean(3))
+        return finished_run.embed(model, images, "standardized")
+
+    expected = features()
+    assert len(expected) == n
+    with strategies.get_strategy("mirrored", 2).scope():
+        np.testing.assert_allclose(features(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.thorough

@@ -62,7 +62,7 @@ def test_a_resumed_run_ends_where_it_would_have(
     tmp_path, monkeypatch, whole, small_network
 ):
     method, folder = whole
-    where = "between" if method == "decay" else "after"
+    where = "between" if method == "nca" else "after"
     resumed = config(tmp_path / "resumed", ncm=method, seed=3)
     with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
         interrupt(patch, 1, where)
