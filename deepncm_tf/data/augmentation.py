@@ -80,7 +80,7 @@ def draw_keys(num_samples, seed, epoch, flip, image_size=None):
 
 def mirror(images, flips):
     """Mirrors images `(batch, height, width, channels)` where flips `(batch,)` say so."""
-    # A strided slice and a condition that is spread over pixels take nine times as long.
+    # A strided slice and a condition that is spread over pixels take much longer.
     return tf.compat.v1.where(flips, tf.reverse(images, axis=[2]), images)
 
 
