@@ -112,8 +112,10 @@ def balanced_dataset(x, y, samples_per_class, classes_per_batch=None, seed=0):
         taken = keras.tree.map_structure(lambda array: tf.gather(array, index), arrays)
         return {**taken, "index": index}, tf.gather(classes, index)
 
-    epochs = tf.data.Dataset.counter(dtype=tf.int64).flat_map(batches)
-    dataset = epochs.map(samples, num_parallel_calls=pipeline.PARALLEL_CALLS)
+    epochs = tf.data.Dataset.counter(dtype=tf.int64).flat_map(pipeline.as_written(batches))
+    dataset = epochs.map(
+        pipeline.as_written(samples), num_parallel_calls=pipeline.PARALLEL_CALLS
+    )
     return pipeline.without_tuning(dataset.prefetch(pipeline.AHEAD))
 
 

@@ -16,6 +16,9 @@ from deepncm_tf.distribution import replicas
 # Batches, which bound the memory: made at once, and made ahead.
 PARALLEL_CALLS, AHEAD = 4, 2
 
+# Functions of datasets are TensorFlow's as they stand: rewriting them takes half a second.
+as_written = tf.autograph.experimental.do_not_convert
+
 
 def steps_per_epoch(num_samples, batch_size):
     """Number of batches, the last of which may be partial."""
@@ -145,12 +148,14 @@ def epochs_dataset(
 
         first = tf.where(epoch == initial_epoch, initial_batch, 0)
         return _slices(num_samples, batch_size, shares, first).map(
-            batch, num_parallel_calls=PARALLEL_CALLS * len(shares)
+            as_written(batch), num_parallel_calls=PARALLEL_CALLS * len(shares)
         )
 
     def build(shares):
         epoch_numbers = tf.data.Dataset.range(initial_epoch, epochs)
-        return epoch_numbers.flat_map(lambda epoch: epoch_dataset(epoch, shares))
+        return epoch_numbers.flat_map(
+            as_written(lambda epoch: epoch_dataset(epoch, shares))
+        )
 
     return _distribute(build)
 
@@ -189,7 +194,7 @@ def ordered_dataset(batch, num_samples, batch_size):
 
     def build(shares):
         return _slices(num_samples, batch_size, shares).map(
-            batch, num_parallel_calls=PARALLEL_CALLS * len(shares)
+            as_written(batch), num_parallel_calls=PARALLEL_CALLS * len(shares)
         )
 
     return _distribute(build)
@@ -247,7 +252,7 @@ def _slices(num_samples, batch_size, shares, first=0):
 
     steps = steps_per_epoch(num_samples, batch_size)
     first = tf.cast(first, tf.int64) * len(shares)
-    return tf.data.Dataset.range(first, steps * len(shares)).map(rows)
+    return tf.data.Dataset.range(first, steps * len(shares)).map(as_written(rows))
 
 
 def _distribute(build):

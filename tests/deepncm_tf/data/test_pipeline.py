@@ -218,3 +218,16 @@ def test_nothing_is_tuned(data):
     )
     for dataset in datasets:
         assert dataset.options().autotune.enabled is False
+
+
+def test_functions_of_datasets_are_not_rewritten():
+    """AutoGraph would take half a second of the start of a run, and has nothing to do."""
+    seen = []
+
+    def batch(rows, index=None):
+        seen.append(tf.__internal__.autograph.control_status_ctx().status.name)
+        return rows
+
+    list(pipeline.ordered_dataset(batch, 4, 2))
+    list(pipeline.epochs_dataset(lambda epoch: batch, 4, 2, epochs=1, seed=0))
+    assert set(seen) == {"DISABLED"}
