@@ -75,8 +75,15 @@ def test_a_bottleneck_strides_in_its_3x3_convolution(version):
     assert maps == [56] * 3 + [28] * 4 + [14] * 6 + [7] * 3
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("depth", "version"),
+    [
+        (18, 1),
+        pytest.param(18, 2, marks=pytest.mark.thorough),
+        pytest.param(50, 1, marks=pytest.mark.thorough),
+        (50, 2),
+    ],
+)
 def test_features(depth, version):
     model = imagenet_resnet(depth, version, SHAPE)
     images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")

@@ -50,6 +50,21 @@ def each_method(marks, names=MOST_STATE):
     ]
 
 
+def rows_of(chosen, rows=tuple(TABLE)):
+    """Parameters `cls, arguments` of methods: all but those chosen are thorough tests.
+
+    Args:
+        chosen: Names of methods.
+        rows: Pairs of class and arguments.
+    """
+    classes = [NAMES[name] for name in chosen]
+    return [
+        pytest.param(*row, id=row[0].__name__, marks=marks)
+        for row in rows
+        for marks in [() if row[0] in classes else pytest.mark.thorough]
+    ]
+
+
 def others_are_thorough(names, chosen=MOST_STATE):
     """Parameters for names of methods: all but those chosen are thorough tests."""
     return [

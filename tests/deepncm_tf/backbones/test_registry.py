@@ -25,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(256, size=(2, *SHAPE)).astype("float3
     ("name", "image_size", "takes", "dimensions"),
     [
         ("resnet8", 32, "standardized", 64),
-        ("resnet110", 32, "standardized", 64),
+        pytest.param(*("resnet110", 32, "standardized", 64), marks=pytest.mark.thorough),
         ("resnet18", 224, "pixels", 512),
         ("resnet50", 224, "pixels", 2048),
         ("efficientnet_lite0", 224, "pixels", 1280),

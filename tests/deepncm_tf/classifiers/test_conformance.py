@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import random_images, small_backbone, to_numpy
-from methods import IDS, TABLE
+from methods import IDS, KINDS, TABLE, rows_of
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NAMES, Classifier, Softmax, SubCentroids, get
@@ -153,7 +153,7 @@ def test_permuted_labels_permute_outputs(cls, arguments):
     )
 
 
-@every_method
+@pytest.mark.parametrize(("cls", "arguments"), rows_of(KINDS))
 @tensorflow_only
 def test_save_and_export(cls, arguments, tmp_path):
     import tensorflow as tf

@@ -122,7 +122,7 @@ def test_empty_batches_in_a_graph(cls, arguments):
 
     whole = tf.TensorSpec((None,), tf.int32)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 2)), whole, whole])
+    @tf.function(input_signature=[tf.TensorSpec((None, 2)), whole, whole], autograph=False)
     def step(x, y, index):
         rows = {"index": index} if cls.needs_index else {}
         logits = classifier(x, training=True, **rows)

@@ -21,7 +21,7 @@ C = 3
 BATCH = 8
 METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 QUICK = [NAMES[name].__name__ for name in MOST_STATE]
-SLOW = ["MeanCondensation", "LinearDiscriminant"]
+SLOW = ["MeanCondensation"]
 OTHERS = [name for name in METHODS if name not in (*QUICK, *SLOW)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_backbone, to_numpy
-from methods import IDS, TABLE
+from methods import IDS, KINDS, TABLE, rows_of
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import (
@@ -62,7 +62,7 @@ def assert_same_state(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-@every_statistics_head
+@pytest.mark.parametrize(("cls", "arguments"), rows_of(["online", "ranpac"], STATISTICS))
 def test_order_batches_and_replicas_change_nothing_to_the_bit(cls, arguments):
     x, y, w = data()
     order = np.random.default_rng(1).permutation(N)
@@ -205,7 +205,7 @@ def test_features_of_replicas_and_datasets(cls):
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+@pytest.mark.parametrize(("cls", "arguments"), rows_of(KINDS))
 def test_a_classifier_alone_adapts_to_features_as_the_model_does(cls, arguments):
     if cls is Softmax:
         with pytest.raises(ValueError, match="only gradients find"):

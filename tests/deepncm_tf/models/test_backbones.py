@@ -79,8 +79,15 @@ def test_frozen_features():
     )
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("num_devices", [1, 2])
+@pytest.mark.parametrize(
+    ("policy", "num_devices"),
+    [
+        ("float32", 1),
+        pytest.param("float32", 2, marks=pytest.mark.thorough),
+        pytest.param("mixed_float16", 1, marks=pytest.mark.thorough),
+        ("mixed_float16", 2),
+    ],
+)
 def test_steps_of_frozen_features_are_counted(policy, num_devices):
     """Schedules and checkpoints go by them."""
     keras.config.set_dtype_policy(policy)

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import random_images
-from methods import KIND_IDS, OF_EACH_KIND
+from methods import OF_EACH_KIND, rows_of
 
 from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean
 
@@ -27,9 +27,8 @@ def models(classifier, **inputs):
     return training, predicting
 
 
-@pytest.mark.parametrize("method", OF_EACH_KIND, ids=KIND_IDS)
-def test_labels_reach_it_by_the_functional_api(method):
-    cls, arguments = method
+@pytest.mark.parametrize(("cls", "arguments"), rows_of(["nca"], OF_EACH_KIND))
+def test_labels_reach_it_by_the_functional_api(cls, arguments):
     images, labels = random_images(N)
     if cls is NeighborhoodComponents:
         arguments = {**arguments, "bank_size": N, "bank_labels": labels}

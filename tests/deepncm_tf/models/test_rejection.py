@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_model
-from methods import each_method
+from methods import each_method, others_are_thorough
 from sklearn.datasets import load_digits
 
 from deepncm_tf import DeepNCM
@@ -26,7 +26,9 @@ def trained(classifier=None):
     return model
 
 
-@pytest.mark.parametrize("score", rejection.SCORES)
+@pytest.mark.parametrize(
+    "score", others_are_thorough(rejection.SCORES, ["energy", "distance"])
+)
 def test_p_values_in_a_loop(score):
     model = trained(SubCentroids(C, 2))
     held_out, labels = random_images(50, C, seed=1)

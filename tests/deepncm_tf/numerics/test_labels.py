@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import random_images, small_model
-from methods import KIND_IDS, OF_EACH_KIND
+from methods import KIND_IDS, MOST_STATE, OF_EACH_KIND, rows_of
 
 from deepncm_tf import evaluation
 from deepncm_tf.classifiers import OnlineMean, SubCentroids
@@ -165,7 +165,7 @@ def test_wrong_labels_are_refused_in_the_same_words(received, how):
 
 
 @pytest.mark.bad_input
-@each_kind
+@pytest.mark.parametrize(("cls", "arguments"), rows_of(MOST_STATE, OF_EACH_KIND))
 @pytest.mark.parametrize("received", WRONG_WEIGHTS)
 def test_wrong_weights_leave_the_state_as_it_was(cls, arguments, received):
     model = small(cls, arguments)

@@ -51,7 +51,7 @@ def train(folder):
     return pipeline.standardize(images), labels, FinishedRun(folder).model
 
 
-@pytest.mark.parametrize("ncm", others_are_thorough(NAMES, ["softmax", "dnc"]))
+@pytest.mark.parametrize("ncm", others_are_thorough(NAMES, ["dnc"]))
 def test_all_but_the_state_of_classes(tmp_path, sources, ncm, monkeypatch):
     """A model of ten classes begins with the network, and with the means of all images."""
     begun = []
