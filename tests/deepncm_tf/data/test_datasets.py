@@ -109,7 +109,10 @@ def prepared(name):
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "label", "num_classes"),
-    [("cifar10", "fine", 10), ("cifar100", "coarse", 20)],
+    [
+        ("cifar10", "fine", 10),
+        pytest.param("cifar100", "coarse", 20, marks=pytest.mark.thorough),
+    ],
 )
 def test_cifar(name, label, num_classes):
     if not prepared(name):

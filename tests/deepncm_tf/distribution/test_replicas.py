@@ -21,8 +21,7 @@ C = 3
 BATCH = 8
 METHODS = {cls.__name__: (cls, arguments) for cls, arguments in TABLE}
 QUICK = [NAMES[name].__name__ for name in MOST_STATE]
-SLOW = ["MeanCondensation"]
-OTHERS = [name for name in METHODS if name not in (*QUICK, *SLOW)]
+OTHERS = [name for name in METHODS if name not in QUICK]
 
 
 def scope(num_replicas):
@@ -94,7 +93,6 @@ def assert_copies_are_equal(model):
     ("method", "num_replicas"),
     [
         *((method, 2) for method in QUICK),
-        *(pytest.param(x, 2, marks=pytest.mark.slow) for x in SLOW),
         *(pytest.param(x, 2, marks=pytest.mark.thorough) for x in OTHERS),
         pytest.param("MeanCondensation", 4, marks=pytest.mark.thorough),
     ],
@@ -249,7 +247,7 @@ def test_get_strategy():
         strategies.get_strategy("mirrored", 99)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_official_resnet_with_an_empty_replica():
     """One image in a batch: the second replica convolves and normalizes nothing."""
     images = np.random.default_rng(0).integers(256, size=(1, 32, 32, 3)).astype("uint8")

@@ -84,7 +84,9 @@ def state(model):
     ]
 
 
-@pytest.mark.parametrize("cls", [OnlineMean, LinearDiscriminant])
+@pytest.mark.parametrize(
+    "cls", [pytest.param(OnlineMean, marks=pytest.mark.thorough), LinearDiscriminant]
+)
 def test_forgotten_samples_and_merged_models_to_the_bit(cls):
     model, images, labels = make(cls)
     part, rest = slice(0, 8), slice(8, 24)

@@ -4,6 +4,7 @@
 import keras
 import numpy as np
 import pytest
+from methods import others_are_thorough
 from small_segmenters import SHAPE, C, images_and_masks, maps, segmenter
 
 from deepncm_tf.classifiers import (
@@ -115,7 +116,7 @@ def test_parts_of_a_batch_are_as_the_whole(data, classifier):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", decoders.DECODERS)
+@pytest.mark.parametrize("name", others_are_thorough(decoders.DECODERS, ["upernet"]))
 def test_saved_and_exported(tmp_path, data, name):
     import tensorflow as tf
 

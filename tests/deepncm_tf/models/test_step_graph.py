@@ -60,7 +60,7 @@ def test_a_step_has_no_round_trip_to_python(classifier):
         assert not names & HOST_OPS
 
 
-@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow))
+@pytest.mark.parametrize("classifier", each_method(pytest.mark.slow, ["dnc"]))
 def test_xla_compiles_the_whole_step(classifier):
     plain = make_model(classifier, run_eagerly=True)
     compiled = make_model(classifier, jit_compile=True)

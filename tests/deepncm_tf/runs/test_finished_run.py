@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import small_backbone
+from methods import KINDS, others_are_thorough
 from small_runs import use_few_digits
 
 from deepncm_tf import DeepNCM, flags, runs
@@ -194,7 +195,7 @@ def test_a_lambda_in_a_run_is_refused(folder):
     refused(folder, "Lambda|lambda")
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("method", others_are_thorough(NAMES, KINDS))
 def test_sizes_are_those_of_models(method, tmp_path):
     """A model of any method is not larger than its weights."""
     from deepncm_tf.runs import model_file

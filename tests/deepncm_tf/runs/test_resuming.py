@@ -146,7 +146,7 @@ def test_no_step_is_trained_after_max_train_steps(
     [
         pytest.param(
             {"ncm": "nca", "dtype": "fp16", "accumulate_steps": 2},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             {"ncm": "dnc", "dtype": "fp16", "accumulate_steps": 2},
@@ -195,7 +195,7 @@ def test_a_signal_before_the_first_step(tmp_path, monkeypatch, small_network):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_network):
     values = {"distribution_strategy": "mirrored", "num_devices": 2, "train_epochs": 2}
     training.run(config(tmp_path / "whole", **values))

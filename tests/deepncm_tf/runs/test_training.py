@@ -109,8 +109,8 @@ def test_images_that_are_not_finite_end_the_run(
     "values",
     [
         {"dtype": "bf16"},
-        {"dtype": "fp16"},
-        {"embedding_dim": 10},
+        pytest.param({"dtype": "fp16"}, marks=pytest.mark.thorough),
+        pytest.param({"embedding_dim": 10}, marks=pytest.mark.thorough),
         {"resnet_version": 1, "gradient_clip": 0.0},
         {"label": "coarse", "jit_compile": "off"},
         pytest.param(

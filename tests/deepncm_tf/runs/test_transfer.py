@@ -118,7 +118,14 @@ def test_a_resumed_run_ends_where_it_would_have(tmp_path, sources, monkeypatch):
     assert "initial_test_accuracy" in result_of(tmp_path / "cut")
 
 
-@pytest.mark.parametrize("after", [None, 1, 2])
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(None, marks=pytest.mark.thorough),
+        1,
+        pytest.param(2, marks=pytest.mark.thorough),
+    ],
+)
 def test_the_network_is_trained_from_an_epoch_on(tmp_path, sources, after, monkeypatch):
     """Its weights after each of three epochs, beside those that it began with."""
     seen = []
