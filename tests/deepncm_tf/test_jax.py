@@ -16,12 +16,12 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.slow
-def test_classifiers_on_jax():
+@pytest.mark.parametrize("name", ["golden", "conformance"])
+def test_classifiers_on_jax(name):
     pytest.importorskip("jax")
-    folder = pathlib.Path(__file__).parent / "classifiers"
-    tests = [str(folder / f"test_{name}.py") for name in ("golden", "conformance")]
+    tests = pathlib.Path(__file__).parent / "classifiers" / f"test_{name}.py"
     outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", *tests],
+        [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", tests],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,
