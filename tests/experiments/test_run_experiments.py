@@ -80,7 +80,7 @@ def test_a_stopped_driver_stops_its_jobs(sweep):
 
 
 @needs_parallel
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_each_job_has_a_gpu_of_the_callers_list(sweep):
     sweep.seconds = 1.5
     assert sweep.run("experiments/demo.tsv", CUDA_VISIBLE_DEVICES="3,5").returncode == 0

@@ -181,7 +181,7 @@ def test_every_value_of_the_pretrained_file_is_used(pretrained):
     np.testing.assert_array_equal(np.sort(in_model), np.sort(in_file))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_pretrained_outputs_on_jax(pretrained, tmp_path):
     pytest.importorskip("jax")
     model = efficientnet_lite0(num_classes=1000)

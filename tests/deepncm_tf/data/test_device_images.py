@@ -35,7 +35,7 @@ def test_the_same_images(augmentation, scaling):
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param({"ncm": "nca", "accumulate_steps": 2}, marks=pytest.mark.thorough),
+        pytest.param({"ncm": "nca", "accumulate_steps": 2}, marks=pytest.mark.slow),
         pytest.param(
             {"distribution_strategy": "mirrored", "num_devices": 2},
             marks=pytest.mark.thorough,

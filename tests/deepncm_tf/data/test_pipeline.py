@@ -221,7 +221,7 @@ def test_nothing_is_tuned(data):
 
 
 def test_functions_of_datasets_are_not_rewritten():
-    """AutoGraph would take half a second of the start of a run, and has nothing to do."""
+    """AutoGraph would delay the start of a run, and has nothing to do."""
     seen = []
 
     def batch(rows, index=None):

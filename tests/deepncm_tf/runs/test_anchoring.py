@@ -103,7 +103,7 @@ def test_nothing_else_moves_sub_centroids(anchored, tmp_path, small_network, mon
         assert (before != moved).any()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_run_resumed_among_anchors_is_the_same(
     anchored, tmp_path, monkeypatch, small_network
 ):

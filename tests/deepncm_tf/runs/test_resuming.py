@@ -195,7 +195,7 @@ def test_a_signal_before_the_first_step(tmp_path, monkeypatch, small_network):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_checkpoints_inside_epochs_on_replicas(tmp_path, monkeypatch, small_network):
     values = {"distribution_strategy": "mirrored", "num_devices": 2, "train_epochs": 2}
     training.run(config(tmp_path / "whole", **values))

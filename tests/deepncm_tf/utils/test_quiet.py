@@ -79,7 +79,7 @@ def test_without_a_standard_error():
     assert (ended.returncode, ended.stdout) == (0, b"goes on\n")
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_tensorflow_starts_without_a_word():
     quietly = "from deepncm_tf.utils import quiet; quiet.start_tensorflow()"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
