@@ -16,7 +16,7 @@ from deepncm_tf.distribution import replicas
 # Batches, which bound the memory: made at once, and made ahead.
 PARALLEL_CALLS, AHEAD = 4, 2
 
-# Functions of datasets are TensorFlow's as they stand: rewriting them would delay the start.
+# Functions of datasets are TensorFlow's as they stand: rewriting them delays the start.
 as_written = tf.autograph.experimental.do_not_convert
 
 
