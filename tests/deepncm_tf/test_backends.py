@@ -17,6 +17,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from helpers import ON_JAX
 
 ROOT = pathlib.Path(__file__).parents[2]
 SUPPORT = ROOT / "tests" / "support"
@@ -31,9 +32,9 @@ def run_backend(backend, folder):
     """What steps give on a backend, in a process of its own: arrays by name."""
     environment = {
         **os.environ,
+        **ON_JAX,
         "KERAS_BACKEND": backend,
         "JAX_ENABLE_X64": "1",
-        "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }

@@ -9,6 +9,7 @@ import sys
 
 import keras
 import pytest
+from helpers import ON_JAX
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="this is the run on JAX itself"
@@ -22,7 +23,7 @@ def test_classifiers_on_jax(name):
     tests = pathlib.Path(__file__).parent / "classifiers" / f"test_{name}.py"
     outcome = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", tests],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env={**os.environ, **ON_JAX},
         capture_output=True,
         text=True,
         check=False,
@@ -33,7 +34,7 @@ def test_classifiers_on_jax(name):
 def test_tensorflow_is_not_imported():
     pytest.importorskip("jax")
     code = "import sys, deepncm_tf.classifiers; sys.exit('tensorflow' in sys.modules)"
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = {**os.environ, **ON_JAX}
     assert (
         subprocess.run(
             [sys.executable, "-c", code], env=environment, check=False
@@ -47,9 +48,8 @@ def test_batches_spread_over_devices_by_data_parallel():
     pytest.importorskip("jax")
     root = pathlib.Path(__file__).parents[2]
     variables = {
-        "KERAS_BACKEND": "jax",
+        **ON_JAX,
         "JAX_ENABLE_X64": "1",
-        "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "PYTHONPATH": str(root),
     }

@@ -7,6 +7,13 @@ import keras
 import numpy as np
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+# Variables of a program on Keras's JAX backend. It compiles much that it runs once, so
+# without optimization it takes less time.
+ON_JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+}
 
 
 def to_numpy(tensor):

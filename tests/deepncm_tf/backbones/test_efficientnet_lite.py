@@ -10,7 +10,7 @@ import lite_in_numpy
 import numpy as np
 import pytest
 import torch_files
-from helpers import to_numpy
+from helpers import ON_JAX, to_numpy
 from PIL import Image
 
 from deepncm_tf.backbones import efficientnet_lite, torch_file
@@ -113,7 +113,7 @@ def test_a_missing_package(monkeypatch):
         efficientnet_lite.pretrained_path()
 
 
-ON_JAX = """
+PROGRAM = """
 import sys, jax, keras, numpy as np
 from deepncm_tf.backbones.efficientnet_lite import efficientnet_lite0, load_torch_weights
 assert keras.backend.backend() == "jax"
@@ -132,8 +132,8 @@ def outputs_on_jax(path, images, folder):
     np.save(folder / "images.npy", images)
     files = [path, folder / "images.npy", folder / "outputs.npy"]
     outcome = subprocess.run(
-        [sys.executable, "-c", ON_JAX, *map(str, files)],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        [sys.executable, "-c", PROGRAM, *map(str, files)],
+        env={**os.environ, **ON_JAX},
         capture_output=True,
         text=True,
         check=False,

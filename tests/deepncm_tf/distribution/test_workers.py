@@ -117,7 +117,7 @@ def assert_same_as(one_process, weights, folder):
             np.testing.assert_allclose(actual[name], value, rtol=1e-9, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_three_workers_equal_one_process(tmp_path, one_process):
     count = 3  # two are compared below, after a death and under Slurm
     weights = job(tmp_path, count)
