@@ -113,12 +113,21 @@ def check_outputs(path, outputs):
             )
 
 
-def select(rows, only):
-    """The rows for which a condition holds; see `read`."""
-    terms = [_term(text, only) for text in re.split(r"\sand\s(?=\s*\w+\s*[=!<>])|&&", only)]
+def select(rows, only, argument="--only"):
+    """The rows for which a condition holds; see `read`.
+
+    Args:
+        rows: List of `Row`.
+        only: String, the condition.
+        argument: String, what it was given as.
+    """
+    texts = re.split(r"\sand\s(?=\s*\w+\s*[=!<>])|&&", only)
+    terms = [_term(text, only, argument) for text in texts]
     chosen = [row for row in rows if all(term(row.config) for term in terms)]
     if not chosen:
-        raise GridError(f"--only selects none of {len(rows)} rows. Received: --only={only}")
+        raise GridError(
+            f"{argument} selects none of {len(rows)} rows. Received: {argument}={only}"
+        )
     return chosen
 
 
@@ -186,19 +195,19 @@ def _value(name, text):
         ) from error
 
 
-def _term(text, only):
+def _term(text, only, argument):
     """A function of a config from `name==value` and the like."""
     match = TERM.fullmatch(text)
     if not match or match[1] not in flags.TABLE:
         raise GridError(
-            "--only must be FLAG==VALUE (or != < <= > >=), joined by 'and'. "
-            f"Received: --only={only}"
+            f"{argument} must be FLAG==VALUE (or != < <= > >=), joined by 'and'. "
+            f"Received: {argument}={only}"
         )
     name, sign, wanted = match.groups()
     try:
         wanted = _comparable(name, _value(name, _unquoted(wanted)))
     except flags.FlagError as error:
-        raise GridError(f"--only={only}: {error}") from error
+        raise GridError(f"{argument}={only}: {error}") from error
 
     def holds(config):
         value = config.get(name)
