@@ -8,9 +8,7 @@ import tensorflow as tf
 from helpers import random_images, small_model
 from methods import KIND_IDS, MOST_STATE, OF_EACH_KIND, rows_of
 
-from deepncm_tf import evaluation
 from deepncm_tf.classifiers import OnlineMean, SubCentroids
-from deepncm_tf.evaluation import retrieval
 from deepncm_tf.numerics import labels
 
 C = 3
@@ -219,64 +217,6 @@ def test_labels_of_an_unknown_number_of_axes():
         message = rf"`{name}` must .*tf.ensure_shape.*Received.* unknown shape"
         with pytest.raises(ValueError, match=message):
             small_model(OnlineMean(C)).fit(dataset.map(function), verbose=0, shuffle=False)
-
-
-FEATURES = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
-
-
-@every_form
-def test_neighbours_vote_by_labels_of_every_form(form):
-    expected = evaluation.knn_predict(FEATURES, FEATURES, NUMBERS, k=3, num_classes=C)
-    actual = evaluation.knn_predict(FEATURES, FEATURES, form, k=3, num_classes=C)
-    np.testing.assert_array_equal(actual, expected)
-    assert evaluation.knn_predict(FEATURES, FEATURES, form, k=3).shape == (8, C)
-    assert retrieval.retrieval_metrics(FEATURES, form) == retrieval.retrieval_metrics(
-        FEATURES, NUMBERS
-    )
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (np.array(["a"] * 8), "numpy.unique.*Received: bank_labels of dtype <U1"),
-        (NUMBERS[:7], r"classes of 8 samples.*Received: bank_labels of shape \(7,\)"),
-        (np.zeros((8, 5)), r"Received: bank_labels of shape \(8, 5\)"),
-        (np.where(NUMBERS == 2, 3, NUMBERS), "Received: 3 at 1"),
-        (np.where(NUMBERS == 2, np.nan, NUMBERS), "Received: nan at 1"),
-        (NUMBERS + 0.5, r"Received: 0\.5 at 0"),
-    ],
-)
-def test_labels_by_which_neighbours_cannot_vote(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        evaluation.knn_predict(FEATURES, FEATURES, wrong, k=3, num_classes=C)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_not_finite(value):
-    bad = FEATURES.copy()
-    bad[[1, 6], 2] = value
-    message = "must be finite. Received: NaN or infinity in rows 1, 6 of 8"
-    with pytest.raises(ValueError, match=f"`queries` {message}"):
-        evaluation.knn_predict(bad, FEATURES, NUMBERS, k=3)
-    with pytest.raises(ValueError, match=f"`bank` {message}"):
-        evaluation.knn_predict(FEATURES, bad, NUMBERS, k=3)
-    with pytest.raises(ValueError, match=message):
-        retrieval.retrieval_metrics(bad, NUMBERS)
-    bad[:] = value
-    with pytest.raises(ValueError, match="rows 0, 1, 2, 3, 4 and 3 more of 8"):
-        evaluation.nearest(bad, FEATURES, 1)
-
-
-@pytest.mark.bad_input
-def test_numbers_of_neighbours_that_are_none():
-    with pytest.raises(ValueError, match=r"`k` must be .*Received: k=2\.5"):
-        evaluation.knn_predict(FEATURES, FEATURES, NUMBERS, k=2.5)
-    with pytest.raises(ValueError, match=r"`recall_at` must be .*Received: recall_at=5"):
-        retrieval.retrieval_metrics(FEATURES, NUMBERS, recall_at=5)
-    with pytest.raises(ValueError, match=r"`recall_at` must be .*Received: recall_at=0"):
-        retrieval.retrieval_metrics(FEATURES, NUMBERS, recall_at=(1, 0))
 
 
 @pytest.mark.bad_input
