@@ -147,18 +147,14 @@ def evaluate(
 
     from deepncm_tf import evaluation
     from deepncm_tf.evaluation import retrieval
-    from deepncm_tf.evaluation.explanation import find_exemplars
     from deepncm_tf.evaluation.unknown import KnownFeatures, compare_scores
     from deepncm_tf.runs.finished_run import FinishedRun
 
     if unknown is not None:
         unknown_images.check(unknown, read_config(model_dir))
     run = FinishedRun(model_dir, data_dir)
-    if split not in run.splits or split == "train":
-        wanted = sorted(set(run.splits) - {"train"})
-        raise ValueError(f"--split must be one of {wanted}. Received: --split={split}")
     classifier = run.model.classifier
-    images, labels = run.splits[split]
+    images, labels = _queries(run, split)
     features = run.embed(images)
     queries = np.asarray(classifier.unit_features(features))
     figures = {"split": split, "knn": search, "bank": bank}
@@ -177,20 +173,24 @@ def evaluate(
         figures |= _unknown_figures(unknown, scores)
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
-        classifier.anchor(
-            find_exemplars(classifier, bank_features, bank_labels, bank_images)
+        figures["anchored_accuracy"] = _anchored_accuracy(
+            classifier, bank_features, bank_labels, bank_images, features, labels
         )
-        figures["anchored_accuracy"] = evaluation.accuracy(classifier(features), labels)
     similarities, near = _search(search, queries, rows, max(neighbours))
-    near = np.asarray(bank_labels)[near]
+    near, classes = np.asarray(bank_labels)[near], classifier.num_classes
     for k, temperature in itertools.product(neighbours, temperatures):
-        votes = evaluation.vote(
-            similarities[:, :k], near[:, :k], temperature, classifier.num_classes
-        )
+        votes = evaluation.vote(similarities[:, :k], near[:, :k], temperature, classes)
         first, first_five = evaluation.vote_accuracy(votes, labels)
         figures[f"knn_{k}_{temperature:g}"] = first
         figures[f"knn_top5_{k}_{temperature:g}"] = first_five
     return figures | retrieval.retrieval_metrics(queries, labels)
+
+
+def _queries(run, split):
+    if split not in run.splits or split == "train":
+        wanted = sorted(set(run.splits) - {"train"})
+        raise ValueError(f"--split must be one of {wanted}. Received: --split={split}")
+    return run.splits[split]
 
 
 def _unknown_figures(name, scores):
@@ -212,6 +212,18 @@ def draw_roc(path, figures, name):
     areas = {score: figures[f"unknown_{name}_{score}"]["auroc"] for score in roc}
     curves.write_roc(path, rates, roc, areas)
     return f"{path}"
+
+
+def _anchored_accuracy(
+    classifier, bank_features, bank_labels, bank_images, features, labels
+):
+    """Of the sub-centroids that are features of the bank's images; they stay so."""
+    from deepncm_tf import evaluation
+    from deepncm_tf.evaluation.explanation import find_exemplars
+
+    exemplars = find_exemplars(classifier, bank_features, bank_labels, bank_images)
+    classifier.anchor(exemplars)
+    return evaluation.accuracy(classifier(features), labels)
 
 
 def _adapted_accuracy(classifier, bank_features, bank_labels, features, labels):

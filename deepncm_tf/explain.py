@@ -165,15 +165,7 @@ def write(
 
     run = taught_model.open_run(model_dir, data_dir)
     classifier = run.model.classifier
-    if image_paths:
-        images, _ = run.splits["train"]
-        size, middle = images.shape[1:3], getattr(images, "middle", False)
-        queried = np.stack([image_files.read(path, size, middle) for path in image_paths])
-        truth = None
-        names = [path.name for path in image_paths]
-    else:
-        queried, truth = (part[:num_queries] for part in run.splits["test"])
-        names = [f"test image {i}" for i in range(len(queried))]
+    queried, truth, names = _queries(run, image_paths, num_queries)
     features = run.embed(queried)
     exemplars = _exemplars(run, bank, features.shape[1])
     calibration = run.model.calibration
@@ -203,6 +195,17 @@ def write(
         f"{len(explained)} images explained by {int((exemplars.index >= 0).sum())} "
         f"exemplars: {folder / 'index.html'}, exemplars.png, explanations.json"
     )
+
+
+def _queries(run, image_paths, num_queries):
+    """Images of files, or the first test images; their labels, or None; their names."""
+    if not image_paths:
+        images, labels = (part[:num_queries] for part in run.splits["test"])
+        return images, labels, [f"test image {i}" for i in range(len(images))]
+    images, _ = run.splits["train"]
+    size, middle = images.shape[1:3], getattr(images, "middle", False)
+    read = [image_files.read(path, size, middle) for path in image_paths]
+    return np.stack(read), None, [path.name for path in image_paths]
 
 
 def _exemplars(run, bank, dimensions):

@@ -160,21 +160,7 @@ def build_model(config, plan):
 def _train(task, folder, splits, stop):
     config, train = task.config, splits.pop("train")
     plan = TrainingPlan.make(config, train[1])
-    model = build_model(config, plan)
-    if replicas.is_chief(replicas.strategy_of(model)):
-        backbone.print_size(model)
-    model.compile(
-        plan.optimizer(),
-        plan.loss(model.classifier),
-        metrics=task.metrics(),
-        jit_compile=JIT_COMPILE[config["jit_compile"]],
-    )
-    if config.get("device_dataset"):
-        model.make_images = DeviceImages(
-            train[0], config["augmentation"], flags.scaling(config)
-        )
-    model.build_training(*(keras.KerasTensor((None, *a.shape[1:]), a.dtype) for a in train))
-
+    model = _compiled_model(task, plan, train)
     anchoring = Anchoring.of_run(config, model, train)
     checkpoints = Checkpoints(
         folder.path / "checkpoints",
@@ -195,10 +181,7 @@ def _train(task, folder, splits, stop):
     callbacks = [anchoring, report, record]
     if config.get("init_from") and not (progress.history or progress.batches):
         transfer.begin(config, model, train)
-        progress.initial = report.evaluate(model)
-        if replicas.is_chief(model.distribute_strategy):
-            accuracy = progress.initial["test_accuracy"]
-            print(f"Before training: test accuracy {accuracy:.2%}", flush=True)
+        progress.initial = _initial_figures(model, report)
     if checkpoints.writes:
         _write_earlier_metrics(folder, record, progress)
         callbacks[2:2] = task.callbacks(folder, splits)
@@ -212,6 +195,34 @@ def _train(task, folder, splits, stop):
         )
     anchoring.finish(model)
     return model, progress
+
+
+def _compiled_model(task, plan, train):
+    config = task.config
+    model = build_model(config, plan)
+    if replicas.is_chief(replicas.strategy_of(model)):
+        backbone.print_size(model)
+    model.compile(
+        plan.optimizer(),
+        plan.loss(model.classifier),
+        metrics=task.metrics(),
+        jit_compile=JIT_COMPILE[config["jit_compile"]],
+    )
+    if config.get("device_dataset"):
+        model.make_images = DeviceImages(
+            train[0], config["augmentation"], flags.scaling(config)
+        )
+    model.build_training(*(keras.KerasTensor((None, *a.shape[1:]), a.dtype) for a in train))
+    return model
+
+
+def _initial_figures(model, report):
+    """The figures of an evaluation before the first step."""
+    figures = report.evaluate(model)
+    if replicas.is_chief(model.distribute_strategy):
+        accuracy = figures["test_accuracy"]
+        print(f"Before training: test accuracy {accuracy:.2%}", flush=True)
+    return figures
 
 
 def _write_earlier_metrics(folder, record, progress):
