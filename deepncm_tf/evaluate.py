@@ -147,7 +147,7 @@ def evaluate(
 
     from deepncm_tf import evaluation
     from deepncm_tf.evaluation import retrieval
-    from deepncm_tf.evaluation.unknown import KnownFeatures, compare_scores
+    from deepncm_tf.evaluation.unknown import KnownFeatures
     from deepncm_tf.runs.finished_run import FinishedRun
 
     if unknown is not None:
@@ -169,20 +169,17 @@ def evaluate(
     if unknown is not None:
         images = unknown_images.load(unknown, run.config, data_dir)
         known = KnownFeatures(bank_features, bank_labels)
-        scores = compare_scores(classifier, known, features, labels, run.embed(images))
-        figures |= _unknown_figures(unknown, scores)
+        figures |= _unknown_figures(
+            unknown, classifier, known, features, labels, run.embed(images)
+        )
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         figures["anchored_accuracy"] = _anchored_accuracy(
             classifier, bank_features, bank_labels, bank_images, features, labels
         )
-    similarities, near = _search(search, queries, rows, max(neighbours))
-    near, classes = np.asarray(bank_labels)[near], classifier.num_classes
-    for k, temperature in itertools.product(neighbours, temperatures):
-        votes = evaluation.vote(similarities[:, :k], near[:, :k], temperature, classes)
-        first, first_five = evaluation.vote_accuracy(votes, labels)
-        figures[f"knn_{k}_{temperature:g}"] = first
-        figures[f"knn_top5_{k}_{temperature:g}"] = first_five
+    near = _search(search, queries, rows, max(neighbours))
+    pairs = itertools.product(neighbours, temperatures)
+    figures |= _vote_figures(near, bank_labels, labels, pairs, classifier.num_classes)
     return figures | retrieval.retrieval_metrics(queries, labels)
 
 
@@ -193,10 +190,28 @@ def _queries(run, split):
     return run.splits[split]
 
 
-def _unknown_figures(name, scores):
-    """Metrics of each score, and their ROC curves together."""
-    from deepncm_tf.evaluation.unknown import roc_rates
+def _vote_figures(near, bank_labels, labels, pairs, num_classes):
+    """Accuracies of votes of what `_search` found, by pairs of k and a temperature."""
+    import numpy as np
 
+    from deepncm_tf import evaluation
+
+    similarities, rows = near
+    near_labels, figures = np.asarray(bank_labels)[rows], {}
+    for k, temperature in pairs:
+        nearest = similarities[:, :k], near_labels[:, :k]
+        votes = evaluation.vote(*nearest, temperature, num_classes)
+        first, first_five = evaluation.vote_accuracy(votes, labels)
+        figures[f"knn_{k}_{temperature:g}"] = first
+        figures[f"knn_top5_{k}_{temperature:g}"] = first_five
+    return figures
+
+
+def _unknown_figures(name, classifier, known, features, labels, unknown_features):
+    """Metrics of each score, and their ROC curves together."""
+    from deepncm_tf.evaluation.unknown import compare_scores, roc_rates
+
+    scores = compare_scores(classifier, known, features, labels, unknown_features)
     roc = {"false_positive_rate": roc_rates().tolist()}
     roc |= {score: metrics.pop("roc") for score, metrics in scores.items()}
     figures = {f"unknown_{name}_{score}": found for score, found in scores.items()}
