@@ -82,6 +82,7 @@ class ClassMeans(Classifier):
         self.rmd = RelativeMeanDistance(dtype=self.state_dtype)
 
     def build(self, features_shape):
+        super().build(features_shape)
         if isinstance(self.center, list) and len(self.center) != features_shape[-1]:
             raise ValueError(
                 f"`center` must have the features' {features_shape[-1]} dimensions. "

@@ -79,6 +79,9 @@ class Classifier(ClassState):
         """
         return arguments
 
+    def build(self, features_shape):
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features_shape[-1]})
+
     def compute_output_shape(self, features_shape):
         return (*features_shape[:-1], self.num_classes)
 

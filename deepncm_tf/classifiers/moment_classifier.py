@@ -50,6 +50,7 @@ class MomentClassifier(Classifier):
         self._has_warned_of_rounding = False
 
     def build(self, features_shape):
+        super().build(features_shape)
         dimensions = self.lifted_dimensions(features_shape[-1])
         self._statistics = self.new_statistics(self.add_state, features_shape[-1])
         self.kernel = self.add_state("kernel", (dimensions, self.num_classes))

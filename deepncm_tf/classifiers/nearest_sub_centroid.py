@@ -56,6 +56,7 @@ class NearestSubCentroid(Classifier):
         return None if isinstance(self.num_sub_centroids, int) else self.num_sub_centroids
 
     def build(self, features_shape):
+        super().build(features_shape)
         dimensions = features_shape[-1]
         shape = (self.num_classes, max(self._sizes_list()), dimensions)
         initializer = {

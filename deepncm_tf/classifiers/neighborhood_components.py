@@ -119,6 +119,7 @@ class NeighborhoodComponents(Classifier):
         return arguments
 
     def build(self, features_shape):
+        super().build(features_shape)
         if len(features_shape) != 2:
             raise ValueError(
                 "Features must be (batch, d): the bank has a row for each image. "

@@ -41,6 +41,7 @@ class Softmax(Classifier):
         self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, features_shape):
+        super().build(features_shape)
         self.kernel = self.add_weight(
             name="kernel",
             shape=(features_shape[-1], self.num_classes),

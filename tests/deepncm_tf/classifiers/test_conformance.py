@@ -49,6 +49,16 @@ def test_is_in_the_inventory(cls, arguments):
 
 
 @every_method
+@pytest.mark.bad_input
+def test_features_of_other_dimensions_are_refused(cls, arguments):
+    classifier = cls(C, **arguments)
+    classifier.build((None, D))
+    index = {"index": np.arange(2)} if classifier.needs_index else {}
+    with pytest.raises(ValueError, match=rf"to have value {D}.*\(2, {D + 1}\)"):
+        classifier(np.zeros((2, D + 1), "float32"), **index)
+
+
+@every_method
 @pytest.mark.parametrize("build", [False, True])
 def test_config_round_trip(cls, arguments, build):
     classifier = cls(C, name="head", **arguments)
