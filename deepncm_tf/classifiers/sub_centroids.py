@@ -39,7 +39,8 @@ class SubCentroids(NearestSubCentroid):
 
     Variables: `sub_centroids` `(num_classes, K, d)`, of any length (their direction is
     what counts); `count` `(num_classes,)`, samples seen; `updates`, the number of them;
-    those of the memory; trainable scales and offsets of the two layer normalizations.
+    those of the memory, whose features are in the compute dtype, half as large in bfloat16;
+    trainable scales and offsets of the two layer normalizations.
 
     Args:
         num_classes: Int, number of classes C.
@@ -161,7 +162,7 @@ class SubCentroids(NearestSubCentroid):
                 self.num_classes,
                 -(-self.memory_size // self.num_classes),
                 features_shape[-1],
-                self.state_dtype,
+                self.compute_dtype,
             )
 
     def _update(self, samples, apply):

@@ -139,7 +139,7 @@ def move(
           2023, Algorithm 1 and Eqs. 6 and 8.
     """
     counted = (
-        ops.one_hot(assigned, sub_centroids.shape[1], dtype=features.dtype)
+        ops.one_hot(assigned, sub_centroids.shape[1], dtype=sub_centroids.dtype)
         * (counted[..., None])
     )
     sums, counts = samples.sums_of_clusters(features, assigned, counted)

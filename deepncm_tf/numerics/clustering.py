@@ -75,6 +75,9 @@ class Flat:
 class ByClass:
     """Samples `(num_classes, m, ...)`.
 
+    Features may be of a narrower dtype than sub-centroids. Products are computed in that of
+    the features, since copies of so many in a wider one take more than the features.
+
     Args:
         weights: `(num_classes, m)`, 1 where there is a sample, else 0.
     """
@@ -94,11 +97,13 @@ class ByClass:
         return values[:, None]
 
     def similarities(self, features, sub_centroids):
-        return ops.matmul(features, ops.transpose(sub_centroids, (0, 2, 1)))  # (C, m, K)
+        columns = ops.cast(ops.transpose(sub_centroids, (0, 2, 1)), features.dtype)
+        return ops.cast(ops.matmul(features, columns), sub_centroids.dtype)  # (C, m, K)
 
     def sums_of_clusters(self, features, assigned, counted):
         counted = counted * self.weights[..., None]
-        sums = ops.matmul(ops.transpose(counted, (0, 2, 1)), features)  # (C, K, d)
+        rows = ops.cast(ops.transpose(counted, (0, 2, 1)), features.dtype)
+        sums = ops.cast(ops.matmul(rows, features), counted.dtype)  # (C, K, d)
         return sums, ops.sum(counted, axis=1)
 
 
@@ -219,7 +224,7 @@ def kmeans(samples, features, sub_centroids, iterations=3, sizes=None):
         near = ops.unstack(mask_absent(samples, near, sizes), axis=-1)
         assigned = _first_largest(near)
         if step < iterations - 1:
-            counted = ops.one_hot(assigned, len(near), dtype=features.dtype)
+            counted = ops.one_hot(assigned, len(near), dtype=near[0].dtype)
             sums, counts = samples.sums_of_clusters(features, assigned, counted)
             moved = unit(sums)
             sub_centroids = ops.where(counts[..., None] > 0, moved, sub_centroids)

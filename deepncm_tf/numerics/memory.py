@@ -77,13 +77,15 @@ class FeatureMemory:
     def read(self, dtype):
         """What is kept.
 
+        Args:
+            dtype: Of what is returned but the features, which are not copied.
+
         Returns:
-            `(features, counted, there)`: `(num_classes, size, d)` of `dtype`;
-            `(num_classes, size)` floats, 1 for samples that count, else 0; the same for
-            samples that are there.
+            `(features, counted, there)`: `(num_classes, size, d)`; `(num_classes, size)`
+            floats, 1 for samples that count, else 0; the same for samples that are there.
         """
         shape = (self.num_classes, self.size)
-        features = ops.cast(replicas.read_all(self._features), dtype)
+        features = replicas.read_all(self._features)
         flags = ops.reshape(ops.convert_to_tensor(self._flags), shape)
         return (
             ops.reshape(features, (*shape, -1)),

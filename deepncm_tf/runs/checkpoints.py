@@ -140,5 +140,9 @@ def _stored_dtype(variable):
 
 
 def _earlier_dtype(variable):
-    """Dtype of a variable's values in archives of before sums were float64."""
-    return "float32" if variable.dtype == "float64" else _stored_dtype(variable)
+    """Dtype of a variable's values in archives of earlier versions.
+
+    Sums, which are float64 now, and memories of mixed precision were float32.
+    """
+    changed = variable.dtype in ("float64", "float16")
+    return "float32" if changed else _stored_dtype(variable)
