@@ -29,8 +29,10 @@ def normal_path(path):
     return os.path.normpath(path)
 
 
-def absolute_weights(weights):
-    return weights if weights == backbones.PRETRAINED else os.path.abspath(weights)
+def normal_weights(weights):
+    """The same of a file of weights, which may be called as the pretrained ones are."""
+    path = normal_path(weights)
+    return weights if path == backbones.PRETRAINED else path
 
 
 NETWORK_FLAGS = (
@@ -103,7 +105,7 @@ NETWORK_FLAGS = (
         "default random ones.",
         "pretrained, or the path of a file",
         bool,
-        canonical=absolute_weights,
+        canonical=normal_weights,
     ),
     Flag(
         "freeze",

@@ -86,8 +86,28 @@ def test_names_of_runs_with_backbones(monkeypatch, tmp_path):
     assert all("/" not in name and ":" not in name for name in names)
     assert names[0] == "cifar10_decay_decay=0.9_learning_rate=0.1_seed=0"
     assert "_backbone=resnet20_" in names[1]
-    absolute = {"backbone": "keras:MobileNetV2", "weights": str(tmp_path / "a" / "w.h5")}
-    assert flags.run_name(flags.resolve(absolute)) == names[5]
+    again = {"backbone": "keras:MobileNetV2", "weights": "./b/../a//w.h5"}
+    assert flags.run_name(flags.resolve(again)) == names[5]
+
+
+@pytest.mark.parametrize("name", ["weights", "init_from"])
+def test_what_a_run_begins_with_is_the_same_wherever_the_folder_is(
+    name, monkeypatch, tmp_path
+):
+    values = {"weights": {"backbone": "resnet8"}, "init_from": {"label": "coarse"}}[name]
+    found = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        config = flags.resolve({"dataset": "cifar100", **values, name: "runs/x/model"})
+        found.append(flags.identity(config))
+    assert found[0] == found[1]
+    assert found[0][name] == "runs/x/model"
+
+
+def test_a_file_that_is_called_pretrained():
+    given = {"backbone": "keras:MobileNetV2", "weights": "./pretrained"}
+    assert flags.resolve(given)["weights"] == "./pretrained"
 
 
 def test_runs_that_were_begun_before_go_on():
