@@ -26,6 +26,7 @@ class FirstSample(Classifier):
         self.scale = scale
 
     def build(self, features_shape):
+        super().build(features_shape)
         self.first = self.add_state("first", (self.num_classes, features_shape[-1]))
         self.count = self.add_state("count", (self.num_classes,))
 
