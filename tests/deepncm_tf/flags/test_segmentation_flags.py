@@ -67,7 +67,7 @@ def test_grids_have_runs_of_either_task(tmp_path):
     assert "deepncm_tf.cifar_main --dataset=digits" in classification.command("a")
     assert "deepncm_tf.segmentation_main --dataset=shapes" in segmentation.command("a")
     assert grid.read(path, only="decoder==fcn")[0].line == 3
-    assert len(grid.read("experiments/camvid.tsv")) == 16
+    assert len(grid.read("experiments/camvid.tsv")) == 19
 
 
 @pytest.mark.bad_input
