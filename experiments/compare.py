@@ -100,7 +100,8 @@ def main(argv):
     parser.add_argument("second", help="what it is compared with, such as 'ncm==softmax'")
     parser.add_argument("--only", help="a condition on both")
     parser.add_argument(
-        "--figure", help="of result.json or evaluation.json; the mean IoU, or the accuracy"
+        "--figure",
+        help="a share in result.json or evaluation.json; the mean IoU, or the accuracy",
     )
     parser.add_argument(
         "--folders",
