@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact search of the rows with the largest inner products, in blocks, on all cores.
 
-A block of similarities stays in the processor's cache. Of it only those that exceed the
-smallest of a query's k largest so far are kept, a few; they are merged with the k largest
-each time twice as many rows have been seen.
+A block of similarities stays in the processor's cache. Of it only those are kept that may
+be among a query's k largest, a few: first a sample of the rows says how large these are,
+then the k largest of the rows so far. Queries of which the sample said too much are
+searched again without it.
 """
 
 import concurrent.futures
+import math
 import os
 
 import numpy as np
 import threadpoolctl
 
 QUERIES, ROWS = 1024, 512  # of a block, at most
-FIRST_ROWS = 256  # of the first block, at least
+SAMPLE = 256  # rows, at least
 CELL = 32  # bytes that a similarity takes at most, with what is made of it
+CELLS = 2**17  # of similarities that are compared at once, at most, where a row has fewer
 
 
 def largest_products(queries, bank, k, exclude, memory_budget, progress):
@@ -35,9 +38,10 @@ def largest_products(queries, bank, k, exclude, memory_budget, progress):
     """
     products = np.empty((len(queries), k), "float32")
     rows = np.empty((len(queries), k), "int32")
+    own = np.full(len(queries), -1) if exclude is None else np.asarray(exclude)
+    sample = bank[:: max(1, len(bank) // max(8 * k, SAMPLE))]
     num_threads = _num_cores()
-    first = min(max(4 * k, FIRST_ROWS), len(bank))
-    width = max(first, ROWS) + 4 * k
+    width = max(len(sample), ROWS) + 4 * k
     affordable = memory_budget // (num_threads * CELL * width)
     share = -(-len(queries) // num_threads)  # every core has something to do
     size = max(1, min(affordable, QUERIES, share))
@@ -45,12 +49,7 @@ def largest_products(queries, bank, k, exclude, memory_budget, progress):
 
     def search_part(start):
         part = slice(start, start + size)
-        own = None if exclude is None else np.asarray(exclude[part])
-        search = _Search(queries[part], own, k)
-        search.look_at(bank[:first], 0)
-        for row in range(first, len(bank), ROWS):
-            search.look_at(bank[row : row + ROWS], row)
-        products[part], rows[part] = search.result()
+        products[part], rows[part] = _search(queries[part], own[part], bank, k, sample)
 
     # Each thread multiplies by itself, while others compare: the library's own threads
     # would wait for each other after each product.
@@ -70,105 +69,113 @@ def _num_cores():
     return os.cpu_count() or 1
 
 
-class _Search:
-    """The k largest products of some queries, of the rows that were looked at so far.
+def _search(queries, own, bank, k, sample=None):
+    """The k largest products, falling, and their rows, by one thread."""
+    candidates = _Candidates(len(queries), k)
+    if sample is not None and 2 * len(sample) < len(bank):
+        candidates.expect(queries @ sample.T, len(sample) / len(bank))
+    whole = np.empty((len(queries), ROWS), "float32")  # the system clears fresh arrays
+    for start in range(0, len(bank), ROWS):
+        block = bank[start : start + ROWS]
+        full = len(block) == ROWS
+        products = np.matmul(queries, block.T, out=whole if full else None)
+        inside = np.flatnonzero((own >= start) & (own < start + len(block)))
+        products[inside, own[inside] - start] = -np.inf
+        if sample is None:
+            products[np.isnan(products)] = -np.inf  # of sums too large for float32
+        candidates.add(products, start)
+    products, rows, missing = candidates.result()
+    if len(missing):
+        products[missing], rows[missing] = _search(queries[missing], own[missing], bank, k)
+    return products, rows
+
+
+class _Candidates:
+    """Products that may be among the k largest of some queries.
 
     Args:
-        queries: float32 `(n, d)`.
-        own: `(n,)` integers, rows to leave out, -1 for none; or None.
+        num_queries: Int, at most 65,536.
         k: Int.
     """
 
-    def __init__(self, queries, own, k):
-        self.queries = queries
-        self.own = own
+    def __init__(self, num_queries, k):
         self.k = k
-        self.products = self.rows = None  # the k largest, `(n, k)`
-        self.least = None  # the smallest of them, `(n, 1)`
-        self.kept = []  # of later blocks: queries, rows and products
-        self.number_kept = 0
-        self.next_merge = 0  # row
-        # Fresh arrays would be cleared by the system each time.
-        self.similarities = np.empty((len(queries), ROWS), "float32")
-        self.is_larger = np.empty((len(queries), ROWS), bool)
+        # Smaller products are left out.
+        self.limits = np.full((num_queries, 1), -np.inf, "float32")
+        self.kept = []  # triples of queries, rows and products, each `(number,)`
+        self.number_new = 0  # of these, since they were last compared
+        self.is_larger = np.empty((num_queries, ROWS), bool)
 
-    def look_at(self, block, start):
-        """Takes in some rows of the bank, whose first is `start`; the first block has k."""
-        similarities = self._multiply(block)
-        if self.own is not None:
-            inside = np.flatnonzero((self.own >= start) & (self.own < start + len(block)))
-            similarities[inside, self.own[inside] - start] = -np.inf
-        if self.products is None:
-            columns = np.arange(len(block), dtype="int32")
-            columns = np.broadcast_to(columns, similarities.shape)
-            self._set(*_largest(similarities, columns, self.k))
-        else:
-            self._keep_larger(similarities, start)
-        if start + len(block) >= self.next_merge:
-            self._merge()
-            self.next_merge = 2 * (start + len(block))
+    def expect(self, products, share):
+        """Leaves out what is too small to be among the k largest, by a sample of the rows.
+
+        Args:
+            products: float32 `(n, rows of the sample)`.
+            share: Float, rows of the sample over those of the bank.
+        """
+        mean = self.k * share  # of the k largest, in the sample: by Poisson's distribution
+        rank = math.ceil(mean + 3 * math.sqrt(mean)) + 1
+        if rank <= products.shape[1]:
+            self.limits[:, 0] = np.partition(products, -rank, axis=1)[:, -rank]
+
+    def add(self, products, start):
+        """Takes in products `(n, rows)` with rows of the bank from `start` on."""
+        num_queries, width = products.shape
+        is_larger = self.is_larger if width == ROWS else None
+        cells = np.flatnonzero(np.greater_equal(products, self.limits, out=is_larger))
+        query = cells // width
+        row = (start + cells - query * width).astype("int32")
+        # NumPy sorts 16 bits by radix, ten times as fast as 64.
+        self.kept.append((query.astype("uint16"), row, products.ravel()[cells]))
+        self.number_new += len(cells)
+        if self.number_new > 2 * self.k * num_queries:
+            self._compare()
 
     def result(self):
-        """The k largest products, falling, and their rows."""
-        self._merge()
-        order = np.argsort(-self.products, axis=1, kind="stable")
-        return (
-            np.take_along_axis(self.products, order, 1),
-            np.take_along_axis(self.rows, order, 1),
-        )
+        """`(n, k)` products and rows, and the queries that have not so many."""
+        counts = self._compare()
+        query, row, product = self.kept[0]
+        complete = counts == self.k
+        chosen = complete[query]
+        products = np.empty((len(counts), self.k), "float32")
+        rows = np.empty((len(counts), self.k), "int32")
+        products[complete] = product[chosen].reshape(-1, self.k)
+        rows[complete] = row[chosen].reshape(-1, self.k)
+        order = np.argsort(-products, axis=1, kind="stable")
+        products, rows = (np.take_along_axis(x, order, 1) for x in (products, rows))
+        return products, rows, np.flatnonzero(~complete)
 
-    def _multiply(self, block):
-        if len(block) != ROWS or self.products is None:
-            return self.queries @ block.T
-        return np.matmul(self.queries, block.T, out=self.similarities)
-
-    def _keep_larger(self, similarities, start):
-        columns = similarities.shape[1]
-        is_larger = self.is_larger if columns == ROWS else None
-        is_larger = np.greater(similarities, self.least, out=is_larger)
-        cells = np.flatnonzero(is_larger)
-        query = cells // columns
-        row = (start + cells - query * columns).astype("int32")
-        # NumPy sorts 16 bits by radix, ten times as fast as 64.
-        self.kept.append((query.astype("uint16"), row, similarities.ravel()[cells]))
-        self.number_kept += len(cells)
-        if self.number_kept > 4 * self.k * len(self.queries):
-            self._merge()
-
-    def _merge(self):
-        """Puts what was kept of later blocks among the k largest."""
-        if self.number_kept:
-            query, row, product = map(np.concatenate, zip(*self.kept, strict=True))
-            order = np.argsort(query, kind="stable")  # rows stay in their order
-            query, row, product = query[order], row[order], product[order]
-            counts = np.bincount(query, minlength=len(self.queries))
-            place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-            shape = len(self.queries), self.k + counts.max()
-            products, rows = np.full(shape, -np.inf, "float32"), np.zeros(shape, "int32")
-            products[:, : self.k], rows[:, : self.k] = self.products, self.rows
-            products[query, self.k + place], rows[query, self.k + place] = product, row
-            self._set(*_largest(products, rows, self.k))
-        self.kept, self.number_kept = [], 0
-
-    def _set(self, products, rows):
-        self.products, self.rows = products, rows
-        self.least = products.min(axis=1, keepdims=True)
+    def _compare(self):
+        """Keeps at most k products of each query, in the order of rows; counts them."""
+        query, row, product = map(np.concatenate, zip(*self.kept, strict=True))
+        order = np.argsort(query, kind="stable")
+        query, row, product = query[order], row[order], product[order]
+        counts = np.bincount(query, minlength=len(self.limits))
+        starts = np.cumsum(counts) - counts
+        keep = np.ones(len(query), bool)
+        # Those with the most products first, so that few places of a table stay empty.
+        several = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts > self.k)]
+        while len(several):
+            width = counts[several[0]]
+            part, several = np.split(several, [max(1, CELLS // width)])
+            places = starts[part, np.newaxis] + np.arange(width)
+            is_there = np.arange(width) < counts[part, np.newaxis]
+            table = np.where(is_there, product.take(places, mode="clip"), -np.inf)
+            chosen, least = _are_largest(table, self.k)
+            keep[places[is_there]] = chosen[is_there]
+            self.limits[part, 0] = np.nextafter(least, np.float32(np.inf))
+        self.kept = [(query[keep], row[keep], product[keep])]
+        self.number_new = 0
+        return np.minimum(counts, self.k)
 
 
-def _largest(products, rows, k):
-    """The k largest of each query's products, in their order; of equal ones the first."""
-    if k == products.shape[1]:
-        return products, rows
-    places = np.argpartition(products, -k, axis=1)[:, -k:]
-    places.sort(axis=1)
-    found = np.take_along_axis(products, places, 1)
-    least = found.min(axis=1, keepdims=True)
-    # Where more than k are as large as the smallest found, others may come before it.
-    tied = np.flatnonzero(np.count_nonzero(products >= least, axis=1) > k)
+def _are_largest(products, k):
+    """Marks the k largest products of each row, of equal ones the first; and the least."""
+    least = np.partition(products, -k, axis=1)[:, -k, np.newaxis]
+    largest = products >= least
+    tied = np.flatnonzero(np.count_nonzero(largest, axis=1) > k)
     if len(tied):
         above, equal = products[tied] > least[tied], products[tied] == least[tied]
         room = k - np.count_nonzero(above, axis=1, keepdims=True)
-        chosen = above | (equal & (np.cumsum(equal, axis=1) <= room))
-        places[tied] = np.nonzero(chosen)[1].reshape(len(tied), k)
-        found[tied] = np.take_along_axis(products[tied], places[tied], 1)
-    return found, np.take_along_axis(rows, places, 1)
+        largest[tied] = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    return largest, least[:, 0]

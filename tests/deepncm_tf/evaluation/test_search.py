@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Banks whose order the search for neighbours could trip over."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from deepncm_tf import evaluation
+from deepncm_tf.evaluation.search import largest_products
+
+
+def expected(queries, bank, k):
+    """The first of equal rows come first."""
+    products = np.float32(queries) @ np.float32(bank).T
+    rows = np.argsort(-products, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(products, rows, 1), rows
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 40])
+@pytest.mark.parametrize("every", [1, 7, 13, 50])
+def test_large_products_at_even_distances(k, every):
+    # The sample that the search takes may have far too many of the large ones.
+    rng = np.random.default_rng(every)
+    queries = np.stack([np.ones(20), rng.permutation(20)], 1)
+    bank = np.stack([rng.integers(0, 30, 12_000), np.zeros(12_000)], 1)
+    bank[every // 2 :: every, 0] += 50
+    products, rows = evaluation.nearest(queries, bank, k)
+    known_products, known_rows = expected(queries, bank, k)
+    np.testing.assert_array_equal(products, known_products)
+    np.testing.assert_array_equal(rows, known_rows)
+
+
+def test_all_large_products_are_in_the_sample():
+    # Of 12,000 rows every 46th is, for few neighbours.
+    bank = np.zeros((12_000, 1))
+    bank[::46, 0] = np.arange(1, 262)
+    for k in (1, 2, 3, 100, 261, 262, 300):
+        _, rows = evaluation.nearest(np.ones((5, 1)), bank, k)
+        np.testing.assert_array_equal(rows, expected(np.ones((5, 1)), bank, k)[1])
+
+
+def test_bank_in_the_order_of_one_query_takes_no_more_memory():
+    # Every row is nearer to the last query than all before; to others all are the same.
+    bank = np.stack([np.arange(100_000), np.zeros(100_000)], 1).astype("float32")
+    queries = np.zeros((1024, 2), "float32")
+    queries[-1, 0] = 1
+    budget = 128 * 2**20
+    tracemalloc.start()
+    try:
+        _, rows = evaluation.nearest(queries, bank, 30, memory_budget=budget)
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(rows[-1], np.arange(99_999, 99_969, -1))
+    np.testing.assert_array_equal(rows[:-1], np.broadcast_to(np.arange(30), (1023, 30)))
+    assert memory < budget
+
+
+def test_products_that_are_no_numbers_come_last():
+    # As those of finite features may be, where sums exceed float32.
+    bank = np.arange(3000, dtype="float32")[:, np.newaxis]
+    bank[1234] = np.nan
+    queries = np.ones((2, 1), "float32")
+    for k in (5, 3000):
+        products, rows = largest_products(queries, bank, k, None, 2**20, None)
+        order = [*range(2999, 1234, -1), *range(1233, -1, -1), 1234][:k]
+        np.testing.assert_array_equal(rows, [order] * 2)
+    assert (products[:, -1] == -np.inf).all()
