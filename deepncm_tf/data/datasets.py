@@ -9,7 +9,7 @@ import urllib.request
 
 import numpy as np
 
-from deepncm_tf.data import fashion_mnist, folders, known_classes, tfds_images
+from deepncm_tf.data import digits, fashion_mnist, folders, known_classes, tfds_images
 from deepncm_tf.data.image_sources import ImageSource, ResizedImages
 from deepncm_tf.utils.errors import UserError
 
@@ -184,7 +184,7 @@ def load_test(
 
 def _load_arrays(name, label, data_dir):
     if name == "digits":
-        return _load_digits(label)
+        return digits.load(label)
     folder = data_dir or fashion_mnist.FOLDER
     if name == "fashion_mnist" and fashion_mnist.is_in(folder):
         return fashion_mnist.load(folder)
@@ -206,34 +206,11 @@ def class_names(name, label="fine", data_dir=None):
     if name == "fashion_mnist":
         return list(fashion_mnist.CLASS_NAMES)
     if name == "digits":
-        pairs = [f"{d} or {d + 1}" for d in range(0, 10, 2)]
-        return pairs if label == "coarse" else [str(d) for d in range(10)]
+        return digits.class_names(label)
     import tensorflow_datasets as tfds
 
     key = "coarse_label" if label == "coarse" else "label"
     return list(tfds.builder(name, data_dir=data_dir).info.features[key].names)
-
-
-def _load_digits(label):
-    """scikit-learn's 1,797 digits, four fifths of each class for training."""
-    import tensorflow as tf
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()  # images (1797, 8, 8), values 0..16
-    labels = digits.target.astype("int32")
-    images = tf.image.resize(digits.images[..., None], IMAGE_SHAPE[:2]).numpy()
-    images = np.round(np.clip(images, 0, 16) * (255 / 16)).astype("uint8")
-    images = np.repeat(images, IMAGE_SHAPE[2], axis=-1)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
-    )
-    if label == "coarse":
-        labels = labels // 2
-    return {
-        "train": (images[train], labels[train]),
-        "test": (images[test], labels[test]),
-    }
 
 
 def _load_tfds(name, label, data_dir):

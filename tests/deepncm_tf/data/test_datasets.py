@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -36,6 +39,13 @@ def test_digits_are_the_bundled_ones(digits):
     assert sum(found) >= 50
     every = np.concatenate([images for images, _ in digits.values()])
     assert len(np.unique(every.reshape(1797, -1), axis=0)) >= 1790
+
+
+def test_digits_leave_tensorflow_to_be_set_up():
+    """Logical devices, of which a strategy may need several, come before any computation."""
+    code = "import sys; from deepncm_tf import datasets; datasets.load('digits'); "
+    code += "sys.exit(bool({'keras', 'tensorflow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_digits_are_the_same_each_time(digits):
