@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classifiers with class statistics as one scikit-learn estimator."""
 
+import warnings
+
+import keras
 import numpy as np
 from keras import ops
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -8,15 +11,19 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from deepncm_tf import classifiers
+from deepncm_tf.numerics.statistics import GRID_BITS
 
 HEADS = ("online", "lda", "ranpac")
+STEPS = 64  # of the grid that features are rounded to, which their spread should have
 
 
 class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
     """Nearest class means, and what else follows from class statistics.
 
     What is learned does not depend on the order of samples, nor on how `partial_fit` gets
-    them, to the bit.
+    them, to the bit, where sample weights are whole numbers: features are rounded to
+    multiples of 2^-12 (`grid_bits`) before they are added up. Scale those that vary by
+    little more, for example with scikit-learn's `StandardScaler`.
 
     Args:
         head: `"online"` for class means, `"lda"` for linear discriminants or `"ranpac"` for
@@ -101,9 +108,15 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         if self.head not in HEADS:
             raise ValueError(f"`head` must be one of {HEADS}. Received: head={self.head!r}")
+        arguments = {} if self.arguments is None else self.arguments
+        if not isinstance(arguments, dict) or {"num_classes", "dtype"} & set(arguments):
+            raise ValueError(
+                "`arguments` must be a dictionary of arguments of the head, without "
+                f"num_classes and dtype. Received: arguments={self.arguments!r}"
+            )
         self.classes_ = classes
         self.classifier_ = classifiers.get(
-            self.head, num_classes=len(classes), dtype="float64", **(self.arguments or {})
+            self.head, num_classes=len(classes), dtype="float64", **arguments
         )
         self.classifier_.build((None, self.n_features_in_))
         return self
@@ -119,9 +132,21 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, samples, ensure_non_negative=True
             )
+        self._warn_of_small(samples)
         numbers = np.searchsorted(self.classes_, labels)
         self.classifier_.adapt(samples, numbers, sample_weight, reset=False)
         return self
+
+    def _warn_of_small(self, samples):
+        spread = float(samples.std(axis=0).max())
+        grid = 2.0 ** -getattr(self.classifier_, "grid_bits", GRID_BITS)
+        if 0 < spread < STEPS * grid:
+            warnings.warn(
+                f"Features whose standard deviation is {spread:.3g} at most are rounded "
+                f"to multiples of {grid:.3g}. Scale them, for example with "
+                "sklearn.preprocessing.StandardScaler.",
+                stacklevel=4,
+            )
 
     def _logits(self, samples):
         check_is_fitted(self, "classifier_")
@@ -133,7 +158,7 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         if "classifier_" in state:
             classifier = state["classifier_"]
             state = {**state, "classifier_": None}
-            state["_config"] = classifier.get_config()
+            state["_config"] = keras.saving.serialize_keras_object(classifier)
             state["_weights"] = classifier.get_weights()
         return state
 
@@ -142,7 +167,5 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         config, weights = state.pop("_config", None), state.pop("_weights", None)
         super().__setstate__(state)
         if config is not None:
-            cls = classifiers.NAMES[self.head]
-            self.classifier_ = cls.from_config(config)
-            self.classifier_.build((None, self.n_features_in_))
+            self.classifier_ = classifiers.get(config)
             self.classifier_.set_weights(weights)

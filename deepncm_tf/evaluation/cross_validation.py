@@ -3,6 +3,9 @@
 
 import numpy as np
 
+from deepncm_tf.numerics.labels import to_class_numbers
+from deepncm_tf.utils.arguments import as_positive_integer
+
 FOLDS = 5
 NEVER = -1  # the fold of samples that are always learnt
 
@@ -11,15 +14,20 @@ def stratified_folds(labels, number=FOLDS, seed=0):
     """Parts of equal size in which each class has its share.
 
     Args:
-        labels: `(n,)` integers.
+        labels: `(n,)` or `(n, 1)` integers >= 0, or one-hot.
         number: Int >= 2, number of parts.
         seed: Int >= 0.
 
     Returns:
         `(n,)` integers from 0 to number - 1; `NEVER` for the sample of a class that has
         no other, which nobody could tell who has not learnt it.
+
+    Raises:
+        ValueError: If labels or `number` are none.
     """
-    labels = np.asarray(labels)
+    if as_positive_integer("number", number) < 2:
+        raise ValueError(f"`number` must be an integer >= 2. Received: number={number!r}")
+    labels = to_class_numbers(labels, "labels")
     folds = np.full(len(labels), NEVER)
     first = 0  # where the last class ended, or small classes would fill the first parts
     for label in np.unique(labels):
@@ -46,9 +54,18 @@ def judge_held_out(make, features, labels, folds, judge):
     Returns:
         `(rows, judged)`: the rows of the samples that were judged, rising, and the tuple
         of arrays for them.
+
+    Raises:
+        ValueError: If no sample is in a part.
     """
     rows, judged = [], []
-    for fold in np.unique(folds[folds != NEVER]):
+    numbers = np.unique(folds[folds != NEVER])
+    if not len(numbers):
+        raise ValueError(
+            "`folds` must have a part: some class needs two samples. "
+            f"Received: {len(folds)} samples, none of them in a part"
+        )
+    for fold in numbers:
         learnt, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         classifier = make(learnt)
         classifier.adapt(features[learnt], labels[learnt])
@@ -64,13 +81,18 @@ def confusion_matrix(labels, predicted, num_classes):
     """Samples of each class (rows) that were taken for each class (columns).
 
     Args:
-        labels, predicted: `(n,)` integers.
+        labels, predicted: `(n,)` or `(n, 1)` integers from 0 to C - 1, or one-hot.
         num_classes: Int, number of classes C.
 
     Returns:
         `(C, C)` integers.
+
+    Raises:
+        ValueError: If labels or predictions are none.
     """
-    places = np.asarray(labels) * num_classes + np.asarray(predicted)
+    labels = to_class_numbers(labels, "labels", None, num_classes)
+    predicted = to_class_numbers(predicted, "predicted", len(labels), num_classes)
+    places = labels * num_classes + predicted
     counts = np.bincount(places, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
 

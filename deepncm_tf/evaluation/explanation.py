@@ -5,11 +5,14 @@ Works with every classifier: it says how near features are to its prototypes (su
 class means, or what it has in their place) and to each other.
 """
 
+import collections
 import dataclasses
 
 import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
+
+from deepncm_tf.numerics.labels import to_class_numbers
 
 UNKNOWN = "unknown"
 CLASSES_SHOWN = 4  # the predicted one and the next three, as in the paper's figure 6
@@ -39,7 +42,9 @@ class Exemplars:
     features: np.ndarray
 
     def save(self, path):
-        np.savez_compressed(path, **dataclasses.asdict(self))
+        # A path without .npz would get it.
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path):
@@ -56,7 +61,7 @@ def find_exemplars(classifier, features, labels, images, index=None):
     Args:
         classifier: A `Classifier`.
         features: `(n, d)`, of the training images.
-        labels: `(n,)` integers.
+        labels: `(n,)` or `(n, 1)` integers, or one-hot.
         images: `(n, ...)`.
         index: `(n,)` integers, the images' places in the training set; by default 0..n-1.
 
@@ -67,7 +72,8 @@ def find_exemplars(classifier, features, labels, images, index=None):
         - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
           2023, section 3 (interpretability) and Table 4.
     """
-    features, labels, images = np.asarray(features), np.asarray(labels), np.asarray(images)
+    features, images = np.asarray(features), np.asarray(images)
+    labels = to_class_numbers(labels, "labels", len(features), unknown=True)
     index = np.arange(len(labels)) if index is None else np.asarray(index)
     chosen = None
     for c in range(classifier.num_classes):
@@ -112,8 +118,10 @@ def explain(
         classifier: A `Classifier`.
         exemplars: `Exemplars`.
         features: `(n, d)`, of the images to explain.
-        class_names: List of strings.
-        labels: `(n,)` integers, the true classes, or None.
+        class_names: List of strings, one for each class; where several have the same,
+            their numbers are put after it.
+        labels: `(n,)` or `(n, 1)` integers, the true classes, below 0 where it is none of
+            these; or None.
         calibration: `Calibration` that says which images are of no known class, or None.
         thing: String, what is explained, for the words: `"image"` or `"pixel"`.
 
@@ -126,7 +134,15 @@ def explain(
         words. The rule names exemplars of these classes alone. With a calibration
         `predicted` is `"unknown"` where an image is rejected, and `rejection` a dictionary
         of its `score`'s name, `value` and `threshold`, `p_value` and `alpha`; else None.
+
+    Raises:
+        ValueError: If there are not as many names as classes, or labels are none.
     """
+    class_names = _distinct(class_names, classifier.num_classes)
+    if labels is not None:
+        labels = to_class_numbers(
+            labels, "labels", len(features), classifier.num_classes, unknown=True
+        )
     features = np.asarray(features, "float32")
     logits = _numpy(classifier(features))
     nearness = compare(classifier, features, exemplars)
@@ -142,7 +158,7 @@ def explain(
             order.append(by_exemplars)
         explained = {
             "predicted": class_names[order[0]],
-            "label": None if labels is None else class_names[labels[i]],
+            "label": None if labels is None else _name(class_names, labels[i]),
             "by_exemplars": class_names[by_exemplars],
             "classes": [
                 {
@@ -162,6 +178,23 @@ def explain(
             explained |= _as_unknown(explained, measure)
         explanations.append(explained)
     return explanations
+
+
+def _distinct(class_names, num_classes):
+    """The names of the classes, with their numbers where several have the same."""
+    if len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` must be a name for each of {num_classes} classes. "
+            f"Received: {len(class_names)} names"
+        )
+    times = collections.Counter(class_names)
+    return [
+        name if times[name] == 1 else f"{name} ({c})" for c, name in enumerate(class_names)
+    ]
+
+
+def _name(class_names, label):
+    return class_names[label] if label >= 0 else UNKNOWN
 
 
 def _rejections(calibration, classifier, features, logits):

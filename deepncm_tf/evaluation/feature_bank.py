@@ -29,18 +29,22 @@ class FeatureBank:
 
     Args:
         features: `(N, d)` array; of unit length for cosine similarity.
-        labels: `(N,)` array, or None.
+        labels: `(N,)` or `(N, 1)` array, or None.
     """
 
     features: np.ndarray
     labels: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.labels is not None and len(self.labels) != len(self.features):
+        if self.labels is None:
+            return
+        shape = np.shape(self.labels)
+        if shape not in ((len(self.features),), (len(self.features), 1)):
             raise ValueError(
-                "`labels` must have a label for each row of `features`. Received: "
-                f"{len(self.labels)} labels for {len(self.features)} rows"
+                "`labels` must have a label for each row of `features`, (N,) or (N, 1). "
+                f"Received: labels of shape {shape} for {len(self.features)} rows"
             )
+        object.__setattr__(self, "labels", np.reshape(self.labels, -1))
 
     def lookup(self, queries, k=5):
         """The k nearest samples of each query.
@@ -56,5 +60,5 @@ class FeatureBank:
             ValueError: As `evaluation.nearest`.
         """
         similarities, rows = nearest(queries, self.features, k)
-        labels = None if self.labels is None else np.asarray(self.labels)[rows]
+        labels = None if self.labels is None else self.labels[rows]
         return Neighbors(similarities, rows, labels)

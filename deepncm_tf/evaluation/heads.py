@@ -35,7 +35,7 @@ class StatisticsHead:
         """Classes among those that were learnt, `(n,)` integers, of features `(n, d)`."""
         features = np.asarray(features, "float32")
         parts = [features[start : start + ROWS] for start in range(0, len(features), ROWS)]
-        logits = [np.asarray(self.classifier(part)) for part in parts]
+        logits = [np.asarray(self.classifier(part)) for part in parts or [features]]
         return np.concatenate(logits).argmax(axis=-1)
 
 

@@ -11,6 +11,8 @@ from deepncm_tf.evaluation.search import largest_products
 from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
+CHECKED = 2**20  # numbers at once
+SQUARED = 1e-12, 1e18  # lengths
 MEMORY_BUDGET = 256 * 2**20  # bytes of similarities, and what is made of them, at once
 
 
@@ -31,8 +33,8 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
         similarities the first row comes first.
 
     Raises:
-        ValueError: If shapes do not agree, there are not so many rows, or a feature is NaN
-            or infinite.
+        ValueError: If shapes do not agree, there are not so many rows, or a feature or a
+            similarity is NaN or infinite in float32.
     """
     queries, bank = np.asarray(queries, "float32"), np.asarray(bank, "float32")
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
@@ -40,26 +42,56 @@ def nearest(queries, bank, k, exclude=None, memory_budget=MEMORY_BUDGET, progres
             "`queries` and `bank` must be (n, d) and (N, d). "
             f"Received: shapes {queries.shape} and {bank.shape}"
         )
+    if exclude is not None:
+        exclude = _as_rows("exclude", exclude, len(queries), len(bank))
     available = len(bank) - (exclude is not None)
-    if as_positive_integer("k", k) > available:
+    k = as_positive_integer("k", k)
+    memory_budget = as_positive_integer("memory_budget", memory_budget)
+    if k > available:
         raise ValueError(
             f"`k` must be an integer from 1 to {available}, the rows of the bank. "
             f"Received: k={k}"
         )
     _check_finite("queries", queries)
     _check_finite("bank", bank)
-    return largest_products(queries, bank, k, exclude, memory_budget, progress)
+    products, rows = largest_products(queries, bank, k, exclude, memory_budget, progress)
+    if not np.isfinite(products).all():
+        largest = [float(np.abs(x).max()) for x in (queries, bank)]
+        raise ValueError(
+            "`queries` and `bank` must have inner products within float32. Received: "
+            f"numbers up to {largest[0]:.3g} and {largest[1]:.3g}"
+        )
+    return products, rows
 
 
 def _check_finite(name, features):
     """Raises a `ValueError` that names the rows with a NaN or an infinity."""
-    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(rows):
+    size = max(1, CHECKED // max(1, features.shape[1]))
+    rows = []
+    for start in range(0, len(features), size):
+        is_finite = np.isfinite(features[start : start + size]).all(axis=1)
+        rows.extend(start + np.flatnonzero(~is_finite))
+    if rows:
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         raise ValueError(
-            f"`{name}` must be finite. Received: NaN or infinity in rows "
+            f"`{name}` must be finite in float32. Received: NaN or infinity in rows "
             f"{', '.join(map(str, rows[:5]))}{more} of {len(features)}"
         )
+
+
+def _as_rows(name, rows, count, num_rows):
+    """An argument as `(count,)` integers from -1 to num_rows - 1, or a `ValueError`."""
+    rows = np.asarray(rows)
+    if rows.shape != (count,) or (rows.dtype.kind not in "iu" and count):
+        received = f"shape {rows.shape} and dtype {rows.dtype}"
+    elif count and not -1 <= rows.min() <= rows.max() < num_rows:
+        received = f"numbers from {rows.min()} to {rows.max()}"
+    else:
+        return rows.astype("int64")
+    raise ValueError(
+        f"`{name}` must be a row for each of {count} queries, integers from 0 to "
+        f"{num_rows - 1}, or -1 for none. Received: {received}"
+    )
 
 
 def vote(similarities, labels, temperature, num_classes):
@@ -76,12 +108,13 @@ def vote(similarities, labels, temperature, num_classes):
         query, so that nothing overflows at any temperature.
 
     Raises:
-        ValueError: If a label is none of a class.
+        ValueError: If a label is none of a class, or the temperature is not positive.
 
     Reference:
         - Wu, Efros, Yu, "Improving Generalization via Scalable Neighborhood Component
           Analysis", ECCV 2018, section 3.4.
     """
+    _check_temperature(temperature)
     labels = np.asarray(labels)
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
@@ -119,7 +152,7 @@ def knn_predict(
         >>> int(scores.argmax(axis=-1)[0])
         1
     """
-    check_number("temperature", temperature, "a positive number", lambda t: t > 0)
+    _check_temperature(temperature)
     if num_classes is not None:
         as_positive_integer("num_classes", num_classes)
     bank_labels = to_class_numbers(
@@ -127,9 +160,15 @@ def knn_predict(
     )
     if len(bank_labels) and bank_labels.min() < 0:
         known = bank_labels >= 0
+        if not known.any():
+            raise ValueError(
+                "`bank_labels` must have a class, a number from 0 on. "
+                f"Received: {bank_labels.min()} to {bank_labels.max()}"
+            )
         if kwargs.get("exclude") is not None:
             places = np.where(known, np.cumsum(known) - 1, -1)
-            kwargs["exclude"] = places[np.asarray(kwargs["exclude"])]
+            own = _as_rows("exclude", kwargs["exclude"], len(queries), len(bank))
+            kwargs["exclude"] = np.where(own < 0, -1, places[own])
         bank, bank_labels = np.asarray(bank)[known], bank_labels[known]
     similarities, rows = nearest(queries, bank, k, **kwargs)
     classes = int(bank_labels.max()) + 1 if num_classes is None else num_classes
@@ -139,5 +178,15 @@ def knn_predict(
 def unit_rows(features):
     """Features of unit length, as a float32 array; zero stays zero."""
     features = np.asarray(features, "float32")
-    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
-    return features / np.maximum(lengths, 1e-12)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    # Squares of float32 are right between these; of others nearer to 1.
+    if not ((lengths > SQUARED[0]) & (lengths < SQUARED[1])).all():
+        largest = np.abs(features).max(axis=-1, keepdims=True, initial=0.0)
+        features = features / np.where(largest > 0, largest, 1)
+        lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1)
+
+
+def _check_temperature(temperature):
+    check_number("temperature", temperature, "a positive number", lambda t: t > 0)

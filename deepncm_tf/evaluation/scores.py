@@ -3,18 +3,22 @@
 
 import numpy as np
 
+from deepncm_tf.numerics.labels import to_class_numbers
+
 
 def accuracy(scores, labels):
     """Share of samples whose largest score is that of their class.
 
     Args:
         scores: `(n, num_classes)`, logits, for example.
-        labels: `(n,)` integers.
+        labels: `(n,)` or `(n, 1)` integers, or one-hot.
 
     Returns:
         Float in [0, 1].
     """
-    return float((np.asarray(scores).argmax(axis=-1) == np.asarray(labels)).mean())
+    scores = np.asarray(scores)
+    labels = to_class_numbers(labels, "labels", len(scores), unknown=True)
+    return float((scores.argmax(axis=-1) == labels).mean())
 
 
 def vote_accuracy(votes, labels):
@@ -24,14 +28,15 @@ def vote_accuracy(votes, labels):
 
     Args:
         votes: `(n, num_classes)`, as from `neighbors.vote`.
-        labels: `(n,)` integers.
+        labels: `(n,)` or `(n, 1)` integers, or one-hot.
 
     Returns:
         `(first, first_five)`, floats in [0, 1].
     """
+    labels = to_class_numbers(labels, "labels", len(votes), unknown=True)
     best = np.argsort(-votes, axis=-1, kind="stable")
     has_votes = np.take_along_axis(votes, best, axis=1) > 0
-    hits = (best == np.asarray(labels)[:, None]) & has_votes
+    hits = (best == labels[:, None]) & has_votes
     return float(hits[:, 0].mean()), float(hits[:, :5].any(axis=1).mean())
 
 
@@ -39,7 +44,7 @@ def cluster_agreement(clusters, labels):
     """How well clusters agree with classes.
 
     Args:
-        clusters, labels: `(n,)` integers.
+        clusters, labels: `(n,)` or `(n, 1)` integers, or one-hot.
 
     Returns:
         Dictionary: `purity`, the share of samples of their cluster's most frequent class,
@@ -48,6 +53,8 @@ def cluster_agreement(clusters, labels):
     from sklearn.metrics import normalized_mutual_info_score
     from sklearn.metrics.cluster import contingency_matrix
 
+    labels = to_class_numbers(labels, "labels", unknown=True)
+    clusters = to_class_numbers(clusters, "clusters", len(labels), unknown=True)
     table = contingency_matrix(labels, clusters)
     return {
         "purity": float(table.max(axis=0).sum() / table.sum()),

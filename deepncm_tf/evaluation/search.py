@@ -10,14 +10,17 @@ searched again without it.
 import concurrent.futures
 import math
 import os
+import threading
 
 import numpy as np
 import threadpoolctl
 
 QUERIES, ROWS = 1024, 512  # of a block, at most
 SAMPLE = 256  # rows, at least
-CELL = 32  # bytes that a similarity takes at most, with what is made of it
+CELL = 80  # bytes that a similarity takes at most, with what is made of it
 CELLS = 2**17  # of similarities that are compared at once, at most, where a row has fewer
+# How many threads BLAS has is set for the whole process, and set back afterwards.
+LOCK = threading.Lock()
 
 
 def largest_products(queries, bank, k, exclude, memory_budget, progress):
@@ -42,7 +45,8 @@ def largest_products(queries, bank, k, exclude, memory_budget, progress):
     sample = bank[:: max(1, len(bank) // max(8 * k, SAMPLE))]
     num_threads = _num_cores()
     width = max(len(sample), ROWS) + 4 * k
-    affordable = memory_budget // (num_threads * CELL * width)
+    of_query = CELL * width + 8 * queries.shape[1]
+    affordable = memory_budget // (num_threads * of_query)
     share = -(-len(queries) // num_threads)  # every core has something to do
     size = max(1, min(affordable, QUERIES, share))
     starts = range(0, len(queries), size)
@@ -54,6 +58,7 @@ def largest_products(queries, bank, k, exclude, memory_budget, progress):
     # Each thread multiplies by itself, while others compare: the library's own threads
     # would wait for each other after each product.
     with (
+        LOCK,
         threadpoolctl.threadpool_limits(1, "blas"),
         concurrent.futures.ThreadPoolExecutor(num_threads) as threads,
     ):
@@ -85,6 +90,7 @@ def _search(queries, own, bank, k, sample=None):
             products[np.isnan(products)] = -np.inf  # of sums too large for float32
         candidates.add(products, start)
     products, rows, missing = candidates.result()
+    del candidates, whole
     if len(missing):
         products[missing], rows[missing] = _search(queries[missing], own[missing], bank, k)
     return products, rows
@@ -123,8 +129,9 @@ class _Candidates:
         num_queries, width = products.shape
         is_larger = self.is_larger if width == ROWS else None
         cells = np.flatnonzero(np.greater_equal(products, self.limits, out=is_larger))
+        cells = cells.astype("int32")
         query = cells // width
-        row = (start + cells - query * width).astype("int32")
+        row = cells - query * width + np.int32(start)
         # NumPy sorts 16 bits by radix, ten times as fast as 64.
         self.kept.append((query.astype("uint16"), row, products.ravel()[cells]))
         self.number_new += len(cells)

@@ -9,6 +9,7 @@ from scipy.special import logsumexp, softmax
 from sklearn import metrics
 
 from deepncm_tf.evaluation import neighbors
+from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
 SHRINKAGE = 0.1
@@ -156,7 +157,8 @@ def compare_scores(classifier, known, features, labels, others):
     Args:
         classifier: A `Classifier`.
         known: `KnownFeatures` of training inputs.
-        features, labels: `(n, d)` and `(n,)` integers, of other inputs of known classes.
+        features, labels: `(n, d)` and `(n,)` or `(n, 1)` integers or one-hot, of other
+            inputs of known classes.
         others: `(m, d)` features.
 
     Returns:
@@ -165,7 +167,8 @@ def compare_scores(classifier, known, features, labels, others):
     """
     scores = all_scores(known, classifier, features)
     other_scores = all_scores(known, classifier, others)
-    is_right = np.asarray(classifier(features)).argmax(axis=-1) == np.asarray(labels)
+    labels = to_class_numbers(labels, "labels", len(features), unknown=True)
+    is_right = np.asarray(classifier(features)).argmax(axis=-1) == labels
     return {
         name: {
             **detection_metrics(values, other_scores[name]),

@@ -42,7 +42,7 @@ def test_digits_are_the_bundled_ones(digits):
 
 
 def test_digits_leave_tensorflow_to_be_set_up():
-    """Logical devices, of which a strategy may need several, come before any computation."""
+    """Logical devices, of which a strategy may need several, come first."""
     code = "import sys; from deepncm_tf import datasets; datasets.load('digits'); "
     code += "sys.exit(bool({'keras', 'tensorflow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,6 +3,7 @@
 
 import doctest
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -96,3 +97,25 @@ def test_bad_input():
         estimator.partial_fit(x[:1], ["other"])
     with pytest.raises(ValueError, match="Received: classes="):
         estimator.partial_fit(x, y, classes=["a", "b"])
+    for wrong in ([1], {"num_classes": 3}, {"dtype": "float32"}):
+        with pytest.raises(ValueError, match="`arguments` must be a dictionary"):
+            NearestMeanClassifier("lda", wrong).fit(x, y)
+
+
+def test_what_was_set_since_is_not_what_was_learnt():
+    x, y = digits(50)
+    estimator = NearestMeanClassifier("lda", {"shrinkage": 0.5}).fit(x, y)
+    expected = estimator.decision_function(x)
+    estimator.set_params(head="online", arguments=None)
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.decision_function(x), expected)
+
+
+def test_features_that_rounding_would_take_away():
+    x, y = digits(50)
+    with pytest.warns(UserWarning, match="rounded to multiples of 0.000244. Scale them"):
+        NearestMeanClassifier().fit(x * 1e-4, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        NearestMeanClassifier("lda", {"grid_bits": 30}).fit(x * 1e-4, y)
+        NearestMeanClassifier().fit(x, y)

@@ -63,3 +63,25 @@ def test_p_values_in_a_loop(seed):
     for i in range(40):
         own = scores[labels == labels[i]]
         assert found[i] == sum(s <= scores[i] for s in own) / len(own)
+
+
+@pytest.mark.bad_input
+def test_labels_that_cannot_be_judged():
+    with pytest.raises(ValueError, match=r"must be an integer >= 2\. Received: number=1"):
+        cross_validation.stratified_folds([0, 0], 1)
+    with pytest.raises(ValueError, match="Received: -1 at 0"):
+        cross_validation.stratified_folds([-1, -1, 0, 0])
+    folds = cross_validation.stratified_folds([0, 1, 2])
+    with pytest.raises(ValueError, match="some class needs two samples"):
+        cross_validation.judge_held_out(None, np.zeros((3, 2)), [0, 1, 2], folds, None)
+
+
+@pytest.mark.bad_input
+def test_classes_beyond_the_table():
+    counts = cross_validation.confusion_matrix(np.uint8([99, 99]), np.uint8([99, 0]), 100)
+    assert (counts[99, 99], counts[99, 0], counts.sum()) == (1, 1, 2)
+    for wrong in ([-1], [3]):
+        with pytest.raises(ValueError, match="integers from 0 to 2"):
+            cross_validation.confusion_matrix(wrong, [1], 3)
+        with pytest.raises(ValueError, match="integers from 0 to 2"):
+            cross_validation.confusion_matrix([1], wrong, 3)

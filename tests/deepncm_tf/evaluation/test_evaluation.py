@@ -10,6 +10,8 @@ from helpers import GOLDEN
 from sklearn.neighbors import NearestNeighbors
 
 from deepncm_tf import evaluate, evaluation
+from deepncm_tf.evaluation import heads
+from deepncm_tf.evaluation.feature_bank import FeatureBank
 
 KNN = dict(np.load(GOLDEN / "nca_knn.npz", allow_pickle=False))
 
@@ -120,10 +122,13 @@ def test_rows_without_a_label_take_no_part(data):
     found = evaluation.knn_predict(queries, bank, unknown, 4, num_classes=9)
     np.testing.assert_array_equal(found, expected)
     rows = np.arange(len(bank))
+    rows[-1] = -1  # finds itself
     others = evaluation.knn_predict(bank, bank, unknown, 1, num_classes=9, exclude=rows)
     alone = np.flatnonzero(known)
     itself = evaluation.nearest(bank[alone], bank[alone], 1, exclude=np.arange(len(alone)))
     votes = labels[alone][itself[1]]
+    votes[-1] = labels[-1]
+    assert known[-1]
     np.testing.assert_array_equal(others[alone].argmax(axis=1), votes[:, 0])
 
 
@@ -190,3 +195,19 @@ def test_faiss_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match="--knn=faiss needs the package faiss-cpu"):
         evaluate.check_search("faiss")
+
+
+def test_lookup_of_labels_in_a_column(data):
+    bank, labels, queries = data
+    found = FeatureBank(bank, labels[:, None]).lookup(queries, 3)
+    np.testing.assert_array_equal(found.labels, labels[found.rows])
+    with pytest.raises(ValueError, match=r"\(N,\) or \(N, 1\). Received: labels of shape"):
+        FeatureBank(bank, np.eye(4)[labels])
+
+
+@pytest.mark.parametrize("name", ["means", "knn"])
+def test_heads_say_nothing_of_no_features(data, name):
+    bank, labels, _ = data
+    head = heads.get(name, 4)
+    head.learn(bank, labels)
+    assert head.predict(bank[:0]).shape == (0,)

@@ -258,3 +258,36 @@ def test_other_classifiers_cannot_be_anchored():
         ValueError, match=re.escape("`anchor` needs a classifier with sub-")
     ):
         model.anchor(np.zeros((2, 8, 8, 3)), [0, 1])
+
+
+def test_classes_of_the_same_name_are_told_apart(plane):
+    # ImageNet has two cranes.
+    classifier, features, labels, images = plane
+    exemplars = explanation.find_exemplars(classifier, features, labels[:, None], images)
+    assert exemplars.labels.tolist() == [[0, 0], [1, 1], [2, 2]]
+    query = [features[:1], ["crane", "dog", "crane"], [2]]
+    (found,) = explanation.explain(classifier, exemplars, *query)
+    assert (found["predicted"], found["label"]) == ("crane (0)", "crane (2)")
+    assert "IF it is more like training image 0 of “crane (0)” (1.0" in found["rule"]
+    assert "The true class, “crane (2)”, comes 3." in found["change"]
+
+
+@pytest.mark.bad_input
+def test_names_and_labels_that_are_none(plane):
+    classifier, features, labels, images = plane
+    exemplars = explanation.find_exemplars(classifier, features, labels, images)
+    with pytest.raises(ValueError, match=r"of 3 classes\. Received: 2 names"):
+        explanation.explain(classifier, exemplars, features[:1], NAMES[:2])
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 2"):
+        explanation.explain(classifier, exemplars, features[:1], NAMES, [3])
+    (found,) = explanation.explain(classifier, exemplars, features[:1], NAMES, [-1])
+    assert found["label"] == "unknown"
+    with pytest.raises(ValueError, match="`labels` must be the classes of 9 samples"):
+        explanation.find_exemplars(classifier, features, labels[:2], images)
+
+
+def test_exemplars_are_saved_where_they_are_asked_for(plane, tmp_path):
+    exemplars = explanation.find_exemplars(*plane)
+    exemplars.save(tmp_path / "exemplars")
+    again = explanation.Exemplars.load(tmp_path / "exemplars")
+    np.testing.assert_array_equal(again.images, exemplars.images)

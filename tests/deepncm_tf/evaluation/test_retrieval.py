@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Retrieval metrics against their definitions, one query at a time."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,28 @@ def test_figures_of_pytorch_metric_learning():
 def test_nobody_has_a_companion():
     with pytest.raises(ValueError, match="a class with two images or more"):
         retrieval_metrics(np.eye(3), [0, 1, 2])
+
+
+def test_images_without_a_class_take_no_part():
+    features = np.eye(6)[[0, 0, 1, 1, 2, 3]]
+    found = retrieval_metrics(features, [0, 0, 1, 1, -1, -1])
+    assert found == retrieval_metrics(features[:4], [0, 0, 1, 1])
+    assert found["map_at_r"] == 1
+    with pytest.raises(ValueError, match="two images or more"):
+        retrieval_metrics(np.eye(4), [-1, -1, 0, 1])
+
+
+def test_few_classes_keep_to_the_budget():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(3000, 4)), rng.integers(2, size=3000)
+    done = []
+    whole = retrieval_metrics(features, labels)
+    tracemalloc.start()
+    budget = 8 * 2**20
+    parts = retrieval_metrics(features, labels, memory_budget=budget, progress=done.append)
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert memory < 1.2 * budget
+    assert parts == pytest.approx(whole, rel=1e-12)
+    assert done == sorted(done)
+    assert done[-1] == 3000

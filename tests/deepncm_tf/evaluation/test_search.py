@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Banks whose order the search for neighbours could trip over."""
 
+import concurrent.futures
 import tracemalloc
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from deepncm_tf import evaluation
-from deepncm_tf.evaluation.search import largest_products
+from deepncm_tf.evaluation import search
 
 
 def expected(queries, bank, k):
@@ -40,21 +42,90 @@ def test_all_large_products_are_in_the_sample():
         np.testing.assert_array_equal(rows, expected(np.ones((5, 1)), bank, k)[1])
 
 
+def peak_memory(function):
+    tracemalloc.start()
+    try:
+        found = function()
+        return found, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_bank_in_the_order_of_one_query_takes_no_more_memory():
     # Every row is nearer to the last query than all before; to others all are the same.
     bank = np.stack([np.arange(100_000), np.zeros(100_000)], 1).astype("float32")
     queries = np.zeros((1024, 2), "float32")
     queries[-1, 0] = 1
-    budget = 128 * 2**20
-    tracemalloc.start()
-    try:
-        _, rows = evaluation.nearest(queries, bank, 30, memory_budget=budget)
-        memory = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    budget = 64 * 2**20
+    (_, rows), memory = peak_memory(
+        lambda: evaluation.nearest(queries, bank, 30, memory_budget=budget)
+    )
     np.testing.assert_array_equal(rows[-1], np.arange(99_999, 99_969, -1))
     np.testing.assert_array_equal(rows[:-1], np.broadcast_to(np.arange(30), (1023, 30)))
     assert memory < budget
+
+
+@pytest.mark.parametrize("k", [1, 30])
+def test_features_that_are_all_the_same_keep_to_the_budget(k):
+    queries, bank = np.zeros((2048, 16), "float32"), np.zeros((20_000, 16), "float32")
+    for budget in (6 * 2**20, 20 * 2**20):
+        (_, rows), memory = peak_memory(
+            lambda size=budget: evaluation.nearest(queries, bank, k, memory_budget=size)
+        )
+        assert (rows == np.arange(k)).all()
+        assert memory - 12 * rows.size < budget
+
+
+def test_checks_of_a_large_bank_take_little_memory():
+    bank = np.ones((100_000, 256), "float32")
+    _, memory = peak_memory(
+        lambda: evaluation.nearest(bank[:1], bank, 1, memory_budget=2**20)
+    )
+    assert memory < 4 * 2**20
+
+
+def test_a_bank_in_any_order_is_searched_once(monkeypatch):
+    bank = np.random.default_rng(0).normal(size=(20_000, 8))
+    searched = []
+    once = search._search
+
+    def count(queries, *arguments):
+        searched.append(len(queries))
+        return once(queries, *arguments)
+
+    monkeypatch.setattr(search, "_search", count)
+    for k in (1, 30, 200):
+        searched.clear()
+        evaluation.nearest(bank[:500], bank, k)
+        assert 500 <= sum(searched) < 520
+    # And little is kept of what is looked at.
+    kept = []
+    add = search._Candidates.add
+
+    def count_kept(candidates, products, start):
+        before = candidates.number_new
+        add(candidates, products, start)
+        kept.append(max(0, candidates.number_new - before))
+
+    monkeypatch.setattr(search._Candidates, "add", count_kept)
+    evaluation.nearest(bank[:500], bank, 30)
+    assert sum(kept) < 500 * 30 * 5
+
+
+def test_two_searches_at_once_leave_blas_as_it_was():
+    rng = np.random.default_rng(0)
+    bank = rng.normal(size=(30_000, 32)).astype("float32")
+
+    def threads():
+        found = threadpoolctl.threadpool_info()
+        return sorted(one["num_threads"] for one in found if one["user_api"] == "blas")
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threads()
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            sizes = (600, 900, 500, 800)
+            list(executor.map(lambda n: evaluation.nearest(bank[:n], bank, 1), sizes))
+        assert threads() == before
 
 
 def test_products_that_are_no_numbers_come_last():
@@ -63,7 +134,7 @@ def test_products_that_are_no_numbers_come_last():
     bank[1234] = np.nan
     queries = np.ones((2, 1), "float32")
     for k in (5, 3000):
-        products, rows = largest_products(queries, bank, k, None, 2**20, None)
+        products, rows = search.largest_products(queries, bank, k, None, 2**20, None)
         order = [*range(2999, 1234, -1), *range(1233, -1, -1), 1234][:k]
         np.testing.assert_array_equal(rows, [order] * 2)
     assert (products[:, -1] == -np.inf).all()
