@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help install demo test slow torture bench docs lint format clean
 help:
 	@echo "make install set up .venv"
-	@echo "make demo    train a decay-mean classifier on handwritten digits (about a minute)"
+	@echo "make demo    train a decay-mean classifier on handwritten digits (about half a minute)"
 	@echo "make test    run the tests"
 	@echo "make slow    run the slow tests: sweeps, killed and resumed; pages in a browser"
 	@echo "make torture kill runs at more than 100 points, try laws on 200 examples (40 minutes)"

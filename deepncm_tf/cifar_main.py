@@ -5,12 +5,12 @@ The published run with decay means:
 
     python -m deepncm_tf.cifar_main --ncm=decay
 
-A first try, which needs no download and takes about a minute:
+A first try, which needs no download and takes about half a minute:
 
     python -m deepncm_tf.cifar_main --ncm=decay --dataset=digits
 
-The same command again goes on after the last epoch that was completed; a finished run
-is not repeated.
+The same command again goes on from the run's last checkpoint; a finished run is not
+repeated.
 """
 
 from deepncm_tf.utils import signals

@@ -12,7 +12,7 @@ The same on a folder of pictures:
 The run is one of cifar_main with other defaults: the network, 100 epochs with drops of the
 rate after 30, 60, 80 and 90, crops of any size and proportions, weight decay that leaves
 batch normalization out, tests on the middle 224 of 256 pixels. The same command again goes
-on after the last epoch that was completed; a finished run is not repeated.
+on from the run's last checkpoint; a finished run is not repeated.
 """
 
 from deepncm_tf.utils import signals

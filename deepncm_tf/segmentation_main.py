@@ -10,8 +10,8 @@ class numbers, in PATH/masks:
 
     python -m deepncm_tf.segmentation_main --dataset=folder:PATH --weights=pretrained
 
-The same command again goes on after the last epoch that was completed; a finished run
-is not repeated.
+The same command again goes on from the run's last checkpoint; a finished run is not
+repeated.
 """
 
 from deepncm_tf.utils import signals

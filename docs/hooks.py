@@ -13,7 +13,7 @@ from markdown.blockprocessors import BlockProcessor
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 
-from deepncm_tf import flags
+from deepncm_tf import cifar_main, flags, imagenet_main, segmentation_main
 
 
 class Mathematics(Extension):
@@ -65,10 +65,23 @@ def methods_table():
 
 
 def flag_table():
-    """The flags of a run, a table in Markdown."""
-    lines = ["| flag | default | meaning |", "|---|---|---|"]
+    """The flags of the programs that train, with the defaults of each, in Markdown."""
+    programs = {
+        "cifar_main": cifar_main.FLAGS,
+        "imagenet_main": imagenet_main.FLAGS,
+        "segmentation_main": segmentation_main.FLAGS,
+    }
+    titles = " | ".join(f"`{program}`" for program in programs)
+    lines = [f"| flag | {titles} | meaning |", "|---|---|---|---|---|"]
     for name, flag in sorted(flags.TABLE.items()):
         meaning = html.escape(flag.help).replace("|", "\\|")
-        default = "" if flag.default is None else f"`{flag.default}`"
-        lines.append(f"| `--{name}` | {default} | {meaning} |")
+        defaults = " | ".join(default(values, name) for values in programs.values())
+        lines.append(f"| `--{name}` | {defaults} | {meaning} |")
     return "\n".join(lines)
+
+
+def default(values, name):
+    """A program's default of a flag; a dash where it has no such flag."""
+    if name not in values:
+        return "–"
+    return "" if values[name].default is None else f"`{values[name].default}`"
