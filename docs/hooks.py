@@ -9,11 +9,12 @@ import pathlib
 from xml.etree import ElementTree
 
 import latex2mathml.converter
+from absl.flags import FlagValues
 from markdown.blockprocessors import BlockProcessor
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 
-from deepncm_tf import cifar_main, flags, imagenet_main, segmentation_main
+from deepncm_tf import flags, imagenet_main, segmentation_main
 
 
 class Mathematics(Extension):
@@ -66,8 +67,10 @@ def methods_table():
 
 def flag_table():
     """The flags of the programs that train, with the defaults of each, in Markdown."""
+    of_cifar = FlagValues()
+    flags.define(flag_values=of_cifar)
     programs = {
-        "cifar_main": cifar_main.FLAGS,
+        "cifar_main": of_cifar,
         "imagenet_main": imagenet_main.FLAGS,
         "segmentation_main": segmentation_main.FLAGS,
     }
