@@ -44,8 +44,7 @@ def largest_products(queries, bank, k, exclude, memory_budget, progress):
     own = np.full(len(queries), -1) if exclude is None else np.asarray(exclude)
     sample = bank[:: max(1, len(bank) // max(8 * k, SAMPLE))]
     num_threads = _num_cores()
-    width = max(len(sample), ROWS) + 4 * k
-    of_query = CELL * width + 8 * queries.shape[1]
+    of_query = max(CELL * (ROWS + 4 * k), 8 * len(sample)) + 8 * queries.shape[1]
     affordable = memory_budget // (num_threads * of_query)
     share = -(-len(queries) // num_threads)  # every core has something to do
     size = max(1, min(affordable, QUERIES, share))
