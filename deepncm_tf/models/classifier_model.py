@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from deepncm_tf.distribution import replicas
-from deepncm_tf.models.exact_model import ExactModel
+from deepncm_tf.models.exact_model import ExactModel, refuse_empty
 from deepncm_tf.models.inputs import INDEX, ONLY, is_arrays, unpack_inputs
 from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
 from deepncm_tf.numerics import labels
@@ -176,6 +176,7 @@ class ClassifierModel(ExactModel):
         Returns:
             NumPy array, `(samples, ..., d)`: of images, or of the pixels of feature maps.
         """
+        refuse_empty(x)
         x = self.built_for(x)
         self.check_inputs(x)
         return self._predict_features(

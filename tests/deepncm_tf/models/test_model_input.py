@@ -134,6 +134,7 @@ def test_no_samples():
         lambda: model.evaluate(images[:0], labels[:0], verbose=0),
         lambda: model.evaluate(empty, verbose=0),
         lambda: model.predict(images[:0], verbose=0),
+        lambda: model.embed(images[:0]),
     ):
         with pytest.raises(ValueError, match="`x` must hold at least one sample"):
             refused()
