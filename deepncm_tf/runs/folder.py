@@ -20,7 +20,7 @@ SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
 RUN_FILES |= {"overlays.png"}  # of segmentation
-RUN_FILES |= {"discovery.json", "evaluation.json"}  # written afterwards
+RUN_FILES |= {"discovery.json", "evaluation.json", "roc.png"}  # written afterwards
 LENGTH = {"train_epochs", "max_train_steps"}  # flags
 
 

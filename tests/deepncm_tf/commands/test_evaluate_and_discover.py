@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn import neighbors
 from sklearn.metrics import auc, roc_auc_score
 
-from deepncm_tf import discover, evaluate, features, flags
+from deepncm_tf import discover, evaluate, features, flags, runs
 from deepncm_tf.data import bank_files, datasets, pipeline
 from deepncm_tf.pages import curves
 from deepncm_tf.runs import training
@@ -113,6 +113,7 @@ def test_images_of_no_known_class(finished, patch, capsys):
         return load(name, *args, **kwargs)
 
     patch.setattr(datasets, "load", load_others)
+    pictures = {}
     for name in ("cifar10", "cifar100"):
         run(patch, evaluate, model_dir=str(folder), k=["1"], unknown=name)
         found = json.loads((folder / "evaluation.json").read_text())
@@ -126,7 +127,8 @@ def test_images_of_no_known_class(finished, patch, capsys):
             assert area <= auroc + 0.06
             if method != "softmax":  # whose logits, hardly trained, are all alike
                 assert area == pytest.approx(auroc, abs=0.06)
-        (folder / "roc.png").rename(folder / f"{name}.png")  # written anew
+        pictures[name] = Image.open(folder / "roc.png").convert("RGB")
+        (folder / "roc.png").unlink()  # written anew
         for metrics in figures.values():
             assert set(metrics) > {"auroc", "fpr_at_95_tpr", "oscr"}
             assert 0 <= metrics["oscr"] <= found["accuracy"]
@@ -143,7 +145,7 @@ def test_images_of_no_known_class(finished, patch, capsys):
     assert len(row.split()) - 1 == len(head.split()) == 6
     assert "_roc" not in printed
     assert f"\n{folder / 'roc.png'}\n" in printed
-    pixels = np.asarray(Image.open(folder / "cifar10.png").convert("RGB"))
+    pixels = np.asarray(pictures["cifar10"])
     for color in curves.COLORS[:7]:
         wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
         assert (np.abs(pixels.astype(int) - wanted).max(axis=-1) < 3).any()
@@ -182,12 +184,15 @@ def test_figures_are_printed_where_the_disk_is_full(finished, patch, capsys, mod
 def test_classes_that_a_run_did_not_learn(patch, tmp_path):
     folder = tmp_path / "run"
     values = {"dataset": "digits", "known_classes": "0-5", "ncm": "decay"}
-    training.run(flags.resolve({**values, "train_epochs": 2, "model_dir": str(folder)}))
+    config = flags.resolve({**values, "train_epochs": 2, "model_dir": str(folder)})
+    training.run(config)
     assert FinishedRun(folder).class_names == ["0", "1", "2", "3", "4", "5"]
     run(patch, evaluate, model_dir=str(folder), k=["1"], unknown="digits")
     found = json.loads((folder / "evaluation.json").read_text())
     result = json.loads((folder / "result.json").read_text())
     assert found["accuracy"] == pytest.approx(result["final_test_accuracy"])
+    assert (folder / "roc.png").exists()
+    runs.RunFolder(config).check()  # which is a run's folder still
     others = datasets.load("digits", classes=[6, 7, 8, 9])["test"][0]
     known = datasets.load("digits", classes=[0, 1, 2, 3, 4, 5])["test"][0]
     auroc = found["unknown_digits_max_logit"]["auroc"]
