@@ -13,6 +13,7 @@ from deepncm_tf.utils.arguments import check_choice
 from deepncm_tf.utils.errors import UserError
 
 SPLITS = ("train", "test")
+VALIDATION = ("val", "valid", "validation")  # what others call what is held out
 TEST_FRACTION = 0.2  # where there is no test/
 SHOWN = 5  # files that a message names
 
@@ -247,6 +248,12 @@ def _splits(root):
     folders = {split: root / split for split in SPLITS}
     if all(folder.is_dir() for folder in folders.values()):
         return folders
+    held_out = next((root / name for name in VALIDATION if (root / name).is_dir()), None)
+    if folders["train"].is_dir() and held_out is not None:
+        raise FolderError(
+            "What is held out beside train/ must be in test/. Received: "
+            f"{held_out}, which would be a class; rename it, or link test/ to it"
+        )
     return {"train": root}
 
 
