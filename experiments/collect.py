@@ -56,6 +56,8 @@ def read_run(folder):
     """
     folder = pathlib.Path(folder)
     result = json.loads((folder / "result.json").read_text())
+    if "epochs" not in result:
+        raise ValueError(f"{folder / 'result.json'} is not that of a finished run")
     return {
         **result,
         **read_stored(folder),
@@ -141,6 +143,16 @@ def keep(results, destination):
                 files.write_text(destination / name / file, (folder / file).read_text())
 
 
+def _finished_runs(folders):
+    """As `finished`; raises a ValueError where there are none, to keep earlier tables."""
+    by_key = finished(*folders)
+    if not by_key:
+        raise ValueError(
+            f"FOLDERS must have finished runs below them. Received: {' '.join(folders)}"
+        )
+    return by_key
+
+
 def main(argv):
     from experiments import grid, tables  # which need this module's path to be set
 
@@ -152,8 +164,9 @@ def main(argv):
     parser.add_argument("--output", default=".", help="folder of results.*")
     parser.add_argument("--keep", help="folder to copy the runs' small files to")
     arguments = parser.parse_args(argv)
-    by_key, output = finished(*arguments.folders), pathlib.Path(arguments.output)
+    output = pathlib.Path(arguments.output)
     try:
+        by_key = _finished_runs(arguments.folders)
         if arguments.grid:
             rows = [row for path in arguments.grid for row in grid.read(path)]
             results, absent = of_grid(rows, by_key), missing(rows, by_key)

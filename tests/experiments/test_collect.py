@@ -165,10 +165,22 @@ def test_a_table_that_could_not_be_written_leaves_the_old_one(folder, monkeypatc
 
 
 def test_what_is_no_run_is_passed_over(folder):
-    for name, text in (("result.json", "[1]"), ("config.json", '{"flags": 1}')):
-        damaged = write_run(folder / "damaged" / name, config(seed=9))
+    for i, (name, text) in enumerate(
+        [("result.json", "[1]"), ("result.json", "{}"), ("config.json", '{"flags": 1}')]
+    ):
+        damaged = write_run(folder / "damaged" / f"{i}", config(seed=9))
         (damaged / name).write_text(text)
     assert len(collect.finished(folder)) == 4
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["mistyped", "unfinished"])
+def test_a_folder_without_runs_empties_no_table(folder, name):
+    collect.main([str(folder), f"--output={folder}"])
+    before = (folder / "results.json").read_text()
+    with pytest.raises(SystemExit, match="collect: FOLDERS must have finished runs below"):
+        collect.main([str(folder / name), f"--output={folder}"])
+    assert (folder / "results.json").read_text() == before
 
 
 @pytest.mark.bad_input
