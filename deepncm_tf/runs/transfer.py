@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that begins with what another has learnt, and goes on with other classes."""
 
+import os
 import pathlib
 
 from deepncm_tf import flags, runs
@@ -17,11 +18,16 @@ def check(config):
         config: Dictionary of flags as from `flags.resolve`.
 
     Raises:
-        RunError: If it is no finished run, or one of another network.
+        RunError: If it is no finished run, this run itself, or one of another network.
     """
     if config.get("init_from") is None:
         return
     other = read_config(config["init_from"], "init_from")
+    if os.path.realpath(config["init_from"]) == os.path.realpath(config["model_dir"]):
+        raise runs.RunError(
+            "--init_from must be another folder than --model_dir. Received: "
+            f"--init_from={config['init_from']} --model_dir={config['model_dir']}"
+        )
     differences = [
         f"--{name}: {other.get(name)} there, {config.get(name)} here"
         for name in NETWORK

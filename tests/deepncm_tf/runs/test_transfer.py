@@ -2,6 +2,7 @@
 """Runs that begin with what another has learnt: --init_from, --freeze, --unfreeze_after."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -185,6 +186,19 @@ def test_runs_that_do_not_fit(tmp_path, sources, values, message):
     with pytest.raises(runs.RunError, match=message):
         training.run(transferred(tmp_path / "run", sources / "softmax", **values))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.bad_input
+def test_a_run_does_not_begin_with_itself(tmp_path, sources):
+    source = tmp_path / "source"
+    shutil.copytree(sources / "softmax", source)
+    (tmp_path / "link").symlink_to(source)
+    before = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
+    for path in (source, tmp_path / "link"):
+        with pytest.raises(runs.RunError, match="--init_from must be another folder than"):
+            training.run(transferred(source, path, overwrite=True))
+    after = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
+    assert after == before
 
 
 @pytest.mark.bad_input
