@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The images of a run, as its flags describe them."""
 
+import contextlib
+import re
+
 from deepncm_tf import flags
 from deepncm_tf.data import datasets, known_classes
+from deepncm_tf.utils.errors import UserError
 
 
 def load(config, data_dir=None):
@@ -21,16 +25,18 @@ def load(config, data_dir=None):
             dataset has other classes.
     """
     classes = flags.classes(config)
-    splits = datasets.load(
-        config["dataset"],
-        config["label"],
-        config["validation_fraction"],
-        data_dir,
-        flags.image_size(config),
-        config["on_bad_image"],
-        classes,
-        config["middle"],
-    )
+    _check_known(config, classes)
+    with _named_as_flags():
+        splits = datasets.load(
+            config["dataset"],
+            config["label"],
+            config["validation_fraction"],
+            data_dir,
+            flags.image_size(config),
+            config["on_bad_image"],
+            classes,
+            config["middle"],
+        )
     if config["test_dataset"] is None:
         return splits
     names = [
@@ -54,3 +60,27 @@ def load(config, data_dir=None):
     if classes is not None:
         test = known_classes.keep({"test": test}, classes)["test"]
     return {**splits, "test": test}
+
+
+def _check_known(config, classes):
+    """Raises a ValueError where a folder has fewer classes than --known_classes names."""
+    if classes is None:
+        return
+    number = datasets.num_classes(config["dataset"], config["label"])
+    if classes[-1] >= number:
+        raise ValueError(
+            f"--known_classes must be of the classes 0-{number - 1} of --dataset="
+            f"{config['dataset']}. Received: --known_classes={config['known_classes']}"
+        )
+
+
+@contextlib.contextmanager
+def _named_as_flags():
+    """Errors that name arguments name the flags, which are called the same."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        text = re.sub(r"`(\w+)`", r"--\1", str(error))
+        raise ValueError(text.replace("Received: ", "Received: --")) from error

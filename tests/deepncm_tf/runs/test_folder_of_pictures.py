@@ -182,6 +182,27 @@ def test_a_picture_that_goes_during_the_run(tmp_path, pictures, small_network, m
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"validation_fraction": 0.001},
+            "--validation_fraction must leave each of 3 classes .*"
+            "Received: --validation_fraction=0.001",
+        ),
+        (
+            {"known_classes": "1,7"},
+            "--known_classes must be of the classes 0-2 of --dataset=folder:.*"
+            "Received: --known_classes=1,7",
+        ),
+    ],
+)
+def test_flags_that_do_not_fit_the_folder(tmp_path, pictures, values, message):
+    with pytest.raises(runs.RunError, match=f"^{message}"):
+        training.run(folder_config(tmp_path / "run", pictures, **values))
+    assert not (tmp_path / "run").exists()
+
+
 def test_errors_are_one_line(tmp_path, monkeypatch, capsys):
     picture_folders.write_class(tmp_path / "p" / "only", 0, 2)
     given = {"dataset": f"folder:{tmp_path / 'p'}"}
