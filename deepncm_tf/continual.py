@@ -16,6 +16,7 @@ from deepncm_tf.utils import files, quiet, signals
 if __name__ == "__main__":
     signals.end_program("continual")  # also while the rest is imported
 
+import contextlib
 import functools
 import pathlib
 import sys
@@ -97,8 +98,8 @@ def compare(
     found = {**features.source, "classes": len(classes), "tasks": tasks, "heads": {}}
     if "ranpac" in heads:
         found["random_features"] = random_features
-    print(f"{len(classes)} classes in {tasks} tasks, {seeds} orders; %, mean ± deviation")
-    print(_row("", [name.removesuffix("_accuracy").replace("_", " ") for name in FIGURES]))
+    _say(f"{len(classes)} classes in {tasks} tasks, {seeds} orders; %, mean ± deviation")
+    _say(_row("", [name.removesuffix("_accuracy").replace("_", " ") for name in FIGURES]))
     for name in heads:
         make = functools.partial(known_heads.get, name, random_features=random_features)
         runs = [
@@ -113,9 +114,15 @@ def compare(
         }
         found["heads"][name] = {**means, **deviations, "seeds": runs}
         cells = zip(means.values(), deviations.values(), strict=True)
-        print(_row(name, [_percent(*cell) for cell in cells]), flush=True)
+        _say(_row(name, [_percent(*cell) for cell in cells]))
     _write(pathlib.Path(output), found)
     return found
+
+
+def _say(line):
+    """Prints a line; a screen that is gone loses no figures, which are written later."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _write(folder, found):

@@ -115,10 +115,12 @@ def compare(
             )
             for name, values in by_head.items()
         }
-    _print(found, heads)
     folder = pathlib.Path(output)
     files.make_folder(folder)
-    files.write_json(folder / "few_shot.json", found)
+    try:
+        files.write_json(folder / "few_shot.json", found)
+    finally:  # a full disk does not lose them, nor a screen that is gone
+        _print(found, heads)
     print(folder / "few_shot.json")
     return found
 

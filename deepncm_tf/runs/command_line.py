@@ -12,7 +12,7 @@ from deepncm_tf.flags import topics
 from deepncm_tf.runs.config import read_config
 from deepncm_tf.runs.folder import RunFolder
 from deepncm_tf.utils import environment, files, quiet, signals
-from deepncm_tf.utils.errors import UserError
+from deepncm_tf.utils.errors import UserError, one_line
 
 USAGE_STATUS = 2
 
@@ -78,6 +78,11 @@ class CommandLine:
             self.fail(files.describe(error))
         except expected as error:
             self.fail(error)
+        except Exception as error:
+            # By its name: TensorFlow need not have been imported.
+            if type(error).__name__ not in ("MemoryError", "ResourceExhaustedError"):
+                raise
+            self.fail(f"There is not enough memory ({one_line(error)[:200]})")
 
     def train(self, argv, resolve):
         """Trains the run that the flags describe.

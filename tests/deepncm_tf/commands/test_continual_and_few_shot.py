@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """continual and few_shot: tables, figures and files, of pixels, runs and bank files."""
 
+import errno
 import json
 import sys
 
@@ -148,6 +149,36 @@ def test_numbers_out_of_range(capsys, module, argument):
         module.command_line.parse([name_of(module), argument])
     assert ended.value.code == 2
     assert argument.strip("-").split("=")[0] in capsys.readouterr().err
+
+
+class Gone:
+    """A screen that nobody reads any more."""
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def flush(self):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@BOTH
+def test_figures_are_written_where_they_cannot_be_printed(monkeypatch, tmp_path, module):
+    features = feature_sources.read_features({"dataset": "digits"})
+    with monkeypatch.context() as patch, pytest.raises(BrokenPipeError):
+        patch.setattr(sys, "stdout", Gone())
+        module.compare(features, ["means"], output=tmp_path)
+    found = json.loads((tmp_path / f"{name_of(module)}.json").read_text())
+    assert "means" in json.dumps(found)
+
+
+@pytest.mark.bad_input
+def test_memory_that_there_is_not(monkeypatch, tmp_path, capsys):
+    values = {"heads": ["ranpac"], "random_features": 10**9, "dataset": "digits"}
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, continual, output=str(tmp_path), **values)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("continual: There is not enough memory (")
 
 
 @pytest.mark.bad_input
