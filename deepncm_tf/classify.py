@@ -22,6 +22,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf.data import image_files
 from deepncm_tf.runs.command_line import USAGE_STATUS, CommandLine, quiet_tensorflow
+from deepncm_tf.teaching import taught_model
 
 PICTURES_AT_ONCE = 64
 
@@ -43,7 +44,7 @@ def main(argv):
         command_line.fail("Pictures are needed: files, or folders of them", USAGE_STATUS)
     quiet_tensorflow()
     with command_line.errors():
-        open(FLAGS.model, "rb").close()
+        taught_model.check_file("model", FLAGS.model)
         paths = image_files.find(argv[1:], flag="PICTURES")
         quiet.start_tensorflow()
         unread = classify(FLAGS.model, paths, FLAGS.json)
@@ -65,9 +66,7 @@ def classify(model, paths, as_json=False):
     Raises:
         RunError: If the model cannot be read.
     """
-    from deepncm_tf.teaching.taught_model import TaughtModel
-
-    taught, unread = TaughtModel(model), 0
+    taught, unread = taught_model.TaughtModel(model), 0
     for start in range(0, len(paths), PICTURES_AT_ONCE):
         images, read, errors = taught.read(paths[start : start + PICTURES_AT_ONCE])
         for error in errors:
@@ -83,9 +82,13 @@ def classify(model, paths, as_json=False):
 
 def in_words(found):
     """What was found of a picture, as a line."""
-    nearest = found["nearest"]
+    from deepncm_tf.models import rejection
+
+    nearest, name = found["nearest"], found["class"]
+    if found["known"] and name == rejection.UNKNOWN:
+        name += ", a class of that name"
     return (
-        f"{found['picture']}: {found['class']} (p = {found['p_value']:.3f}), nearest "
+        f"{found['picture']}: {name} (p = {found['p_value']:.3f}), nearest "
         f"{nearest['picture']} (similarity {nearest['similarity']:.2f})"
     )
 

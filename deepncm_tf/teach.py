@@ -74,7 +74,7 @@ def main(argv):
     quiet_tensorflow()
     with command_line.errors():
         config = resolve(FLAGS.images, flags.given(FLAGS))
-        check(FLAGS.output, FLAGS.alpha, FLAGS.score)
+        check(FLAGS.images, FLAGS.output, FLAGS.alpha, FLAGS.score)
         quiet.start_tensorflow()
         print(teach(config, FLAGS.output, FLAGS.alpha, FLAGS.score))
 
@@ -105,7 +105,7 @@ def resolve(images, values):
     return flags.resolve({**values, **others})
 
 
-def check(output, alpha, score):
+def check(images, output, alpha, score):
     """Raises an error where something cannot be written, or a flag is out of its range."""
     if not output or pathlib.Path(output).suffix != ".keras":
         raise flags.FlagError(
@@ -121,11 +121,21 @@ def check(output, alpha, score):
             f"--score must be one of {', '.join(SCORES)}. Received: --score={score}"
         )
     output_files.check_file("output", output)
+    _check_report(pathlib.Path(images.removeprefix(datasets.FOLDER)), output)
+
+
+def _check_report(root, output):
+    """Raises a ValueError where the report on the pictures in `root` cannot be written."""
     folder = report_folder(output)
     if folder.exists() and not folder.is_dir():
         raise ValueError(
             f"--output must leave {folder} for a folder of the report. "
             f"Received: --output={output}"
+        )
+    if root.resolve() in folder.resolve().parents:
+        raise ValueError(
+            f"--output must be outside of the folder of the pictures, {root}, of which the "
+            f"report would be a class. Received: --output={output}"
         )
     others = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if others - set(REPORT):
@@ -133,6 +143,7 @@ def check(output, alpha, score):
             f"--output must leave {folder} for the report; it holds other files, such as "
             f"{min(others - set(REPORT))}. Received: --output={output}"
         )
+    output_files.check_folder("output", folder, output)
 
 
 def report_folder(output):
@@ -174,12 +185,11 @@ def teach(config, output, alpha=0.05, score="distance"):
     judged = lesson.cross_validate(features, folds, alpha, score)
     lesson.learn(features, judged.calibration)
     found = report.make(lesson, features, judged, seconds)
-    pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
+    page, folder = report.page_of(lesson, features, found), report_folder(output)
+    files.make_folder(folder)  # and the one of the model, which it is in
     files.write_atomically(output, lesson.model.save)
-    folder = report_folder(output)
-    files.make_folder(folder)
     files.write_json(folder / REPORT[1], found)
-    files.write_text(folder / REPORT[0], report.page_of(lesson, features, found))
+    files.write_text(folder / REPORT[0], page)
     return report.in_words(found, output, folder / REPORT[0])
 
 

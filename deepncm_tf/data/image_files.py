@@ -30,14 +30,16 @@ def find(paths, flag="--images"):
         ValueError: If a path is not there, or no image.
     """
     files = []
-    for path in map(pathlib.Path, paths):
-        listed = sorted(path.iterdir()) if path.is_dir() else [path]
+    for text in map(str, paths):
+        path = pathlib.Path(text)
+        is_folder = text and path.is_dir()  # '' is not meant for the current folder
+        listed = sorted(path.iterdir()) if is_folder else [path]
         images = [file for file in listed if file.suffix.lower() in SUFFIXES]
         images = [file for file in images if file.is_file()]
         if not images:
             raise ValueError(
                 f"{flag} must be image files ({', '.join(SUFFIXES)}) or folders of them. "
-                f"Received: {flag}={path}"
+                f"Received: {flag}={text}"
             )
         files.extend(images)
     return files

@@ -84,7 +84,7 @@ def check_calibrates(classifier, number, score, alpha):
 
 def fewest_images(alpha):
     """Number of held-out images, of which the least like the known classes is rejected."""
-    return math.ceil(1 / alpha - 1 - 1e-9)
+    return math.ceil(min(1 / alpha, 2.0**53) - 1 - 1e-9)  # 1 / alpha may be infinite
 
 
 def calibrate_features(classifier, features, y, score="distance", alpha=0.05):

@@ -20,7 +20,13 @@ def check_file(flag, path):
         raise ValueError(
             f"--{flag} must be a file that teach wrote, .keras. Received: --{flag}={path}"
         )
-    open(path, "rb").close()  # an OSError says what is amiss
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise ValueError(
+            f"--{flag} must be a file that teach wrote ({error.strerror}). "
+            f"Received: --{flag}={path}"
+        ) from error
 
 
 def check_flags(model, model_dir, image_paths, alpha=None):
@@ -111,9 +117,10 @@ class TaughtModel:
             images: uint8 `(n, size, size, 3)`, as from `read`.
 
         Returns:
-            List of n dictionaries that JSON can hold: `class`, a name or `"unknown"`;
-            `p_value`; `possible`, names of the classes that are not ruled out; `nearest`,
-            a dictionary of the nearest taught `picture`, its `class` and `similarity`.
+            List of n dictionaries that JSON can hold: `class`, a name, or `"unknown"`;
+            `known`, a bool, since a class may be called so, too; `p_value`; `possible`,
+            names of the classes that are not ruled out; `nearest`, a dictionary of the
+            nearest taught `picture`, its `class` and `similarity`.
         """
         from deepncm_tf.evaluation import neighbors
         from deepncm_tf.models import rejection
@@ -128,6 +135,7 @@ class TaughtModel:
         return [
             {
                 "class": found.names[i],
+                "known": bool(found.classes[i] >= 0),
                 "p_value": float(found.p_values[i]),
                 "possible": [
                     name

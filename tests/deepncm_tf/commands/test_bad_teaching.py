@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What teach, classify, and explain and gallery of a taught model refuse."""
 
+import errno
 import json
 import sys
+import tempfile
 
 import picture_folders
 import pytest
@@ -48,6 +50,7 @@ def test_pictures_that_cannot_be_read(model, monkeypatch, tmp_path, capsys):
         (["--output="], 2, "--output must be a file that ends in .keras"),
         (["--alpha=0"], 2, "--alpha must be a number between 0 and 1. Received: --alpha=0"),
         (["--alpha=0.001"], 1, "A folder must have 999 pictures or more in classes of two"),
+        (["--alpha=1e-320"], 1, "pictures or more in classes of two"),
         (["--score=best"], 2, "--score must be one of distance, max_logit"),
         (["--ncm=softmax"], 2, "--ncm must be a method whose classes follow from features"),
         (["--ncm=best"], 2, "--ncm must be one of"),
@@ -164,6 +167,43 @@ def test_places_that_are_taken(pictures, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.bad_input
+def test_a_report_among_the_pictures(monkeypatch, tmp_path, capsys):
+    taught.use_small_backbone(monkeypatch)
+    pictures = taught.write_pictures(tmp_path / "p")
+    (tmp_path / "link").symlink_to(pictures)
+    for place in ("p/my.keras", "p/new/my.keras", "link/my.keras"):
+        with pytest.raises(SystemExit):
+            taught.run(
+                monkeypatch, f"--images=folder:{pictures}", f"--output={tmp_path / place}"
+            )
+        assert "of which the report would be a class" in capsys.readouterr().err
+    assert {path.name for path in pictures.iterdir()} == set(taught.COUNTS)
+
+
+@pytest.mark.bad_input
+def test_a_report_that_cannot_be_written_replaces_no_model(
+    pictures, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / "my.keras").write_text("before")
+    make = tempfile.TemporaryFile
+    (tmp_path / "my-report").mkdir()
+
+    def refuse(dir):  # a user that may do anything can write everywhere
+        if str(dir).endswith("my-report"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return make(dir=dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    taught.use_small_backbone(monkeypatch)
+    with pytest.raises(SystemExit):
+        taught.run(
+            monkeypatch, f"--images=folder:{pictures}", f"--output={tmp_path}/my.keras"
+        )
+    assert "files can be written (Permission denied)" in capsys.readouterr().err
+    assert (tmp_path / "my.keras").read_text() == "before"
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["nothing", "damaged", "untaught", "directory"])
 def test_other_files_than_those_of_teach(monkeypatch, tmp_path, capsys, kind):
     path, picture = tmp_path / "my.keras", tmp_path / "a.png"
@@ -191,6 +231,7 @@ def test_other_files_than_those_of_teach(monkeypatch, tmp_path, capsys, kind):
         assert ended.value.code == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert str(path) in line
+        assert "--model" in line or kind in ("damaged", "untaught")
     assert not (tmp_path / "report").exists()
 
 
@@ -224,6 +265,8 @@ def test_what_does_not_go_together(model, monkeypatch, tmp_path, capsys):
     for arguments, message in (
         ([], "Pictures are needed"),
         (["a.txt"], "PICTURES must be"),
+        ([""], "or folders of them. Received: PICTURES=\n"),
+        (["https://a.b/c.png"], "Received: PICTURES=https://a.b/c.png\n"),
     ):
         with pytest.raises(SystemExit):
             taught.classify_pictures(monkeypatch, capsys, model, *arguments)

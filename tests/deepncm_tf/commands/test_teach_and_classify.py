@@ -13,7 +13,7 @@ import taught
 from command_lines import run
 from PIL import Image
 
-from deepncm_tf import explain, gallery, teach
+from deepncm_tf import classify, explain, gallery, teach
 from deepncm_tf.classifiers import NAMES
 from deepncm_tf.models import rejection
 from deepncm_tf.teaching.taught_model import TaughtModel
@@ -67,12 +67,22 @@ def test_pictures_are_classified(model, monkeypatch, capsys, tmp_path):
         assert one["p_value"] > 0.05
         assert name in one["possible"]
         assert one["nearest"]["class"] == name
+    assert [one["known"] for one in found] == [True] * 3 + [False]
     assert found[3]["p_value"] == pytest.approx(1 / 77)
     lines = taught.classify_pictures(
         monkeypatch, capsys, model, tmp_path / "1.png", as_json=False
     )
     (line,) = lines
     assert line.startswith(f"{tmp_path / '1.png'}: green (p = ")
+
+
+def test_a_class_that_is_called_unknown():
+    nearest = {"picture": "b.png", "similarity": 1.0}
+    found = {"picture": "a.png", "class": "unknown", "p_value": 0.5, "nearest": nearest}
+    rejected = classify.in_words({**found, "known": False})
+    assert rejected.startswith("a.png: unknown (p = 0.500)")
+    known = classify.in_words({**found, "known": True})
+    assert known.startswith("a.png: unknown, a class of that name (p = 0.500)")
 
 
 def test_the_nearest_picture_and_its_features(model, pictures, monkeypatch, capsys):
