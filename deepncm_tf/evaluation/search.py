@@ -19,8 +19,9 @@ QUERIES, ROWS = 1024, 512  # of a block, at most
 SAMPLE = 256  # rows, at least
 CELL = 80  # bytes that a similarity takes at most, with what is made of it
 CELLS = 2**17  # of similarities that are compared at once, at most, where a row has fewer
-# How many threads BLAS has is set for the whole process, and set back afterwards.
-LOCK = threading.Lock()
+# How many threads BLAS has is set for the whole process, and set back afterwards. A search's
+# progress may search, too.
+LOCK = threading.RLock()
 
 
 def largest_products(queries, bank, k, exclude, memory_budget, progress):

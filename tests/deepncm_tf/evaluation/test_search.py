@@ -2,6 +2,7 @@
 """Banks whose order the search for neighbours could trip over."""
 
 import concurrent.futures
+import threading
 import tracemalloc
 
 import numpy as np
@@ -112,20 +113,61 @@ def test_a_bank_in_any_order_is_searched_once(monkeypatch):
     assert sum(kept) < 500 * 30 * 5
 
 
-def test_two_searches_at_once_leave_blas_as_it_was():
-    rng = np.random.default_rng(0)
-    bank = rng.normal(size=(30_000, 32)).astype("float32")
+class Limits:
+    """`threadpool_limits` of threadpoolctl < 3.8, which knows nothing of threads."""
 
-    def threads():
-        found = threadpoolctl.threadpool_info()
-        return sorted(one["num_threads"] for one in found if one["user_api"] == "blas")
+    in_force = 2
 
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        before = threads()
-        with concurrent.futures.ThreadPoolExecutor(2) as executor:
-            sizes = (600, 900, 500, 800)
-            list(executor.map(lambda n: evaluation.nearest(bank[:n], bank, 1), sizes))
-        assert threads() == before
+    def __init__(self, limit, user_api):
+        assert (limit, user_api) == (1, "blas")
+
+    def __enter__(self):
+        self.before, Limits.in_force = Limits.in_force, 1
+
+    def __exit__(self, *error):
+        Limits.in_force = self.before
+
+
+def test_two_searches_at_once_leave_blas_as_it_was(monkeypatch):
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", Limits)
+    bank = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def search_first():
+        def progress(_):
+            first_is_in.set()
+            second_is_in.wait(0.5)  # where it may come in
+
+        evaluation.nearest(bank, bank, 1, progress=progress)
+        first_is_out.set()
+
+    def search_second():
+        def progress(_):
+            second_is_in.set()
+            first_is_out.wait(5)
+
+        first_is_in.wait(5)
+        evaluation.nearest(bank, bank, 1, progress=progress)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        for done in [executor.submit(search_first), executor.submit(search_second)]:
+            done.result()
+    assert Limits.in_force == 2
+
+
+def test_a_search_within_the_progress_of_another():
+    bank, within = np.eye(50, dtype="float32"), []
+
+    def search_again(_):
+        within.append(evaluation.nearest(bank[7:8], bank, 1)[1].item())
+
+    thread = threading.Thread(
+        target=lambda: evaluation.nearest(bank[:1], bank, 1, progress=search_again),
+        daemon=True,  # of a thread that waits for itself
+    )
+    thread.start()
+    thread.join(20)
+    assert within == [7]
 
 
 def test_products_that_are_no_numbers_come_last():
