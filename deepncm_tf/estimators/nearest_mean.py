@@ -58,7 +58,9 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
             Itself.
         """
         X, y = validate_data(self, X, y, dtype="float64")  # noqa: N806
-        return self._begin(unique_labels(y), y)._learn(X, y, sample_weight)
+        self._begin(unique_labels(y), y)._learn(X, y, sample_weight)
+        self._warn_of_small(X)
+        return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):  # noqa: N803
         """Learns from more samples.
@@ -132,7 +134,6 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
             sample_weight = _check_sample_weight(
                 sample_weight, samples, ensure_non_negative=True
             )
-        self._warn_of_small(samples)
         numbers = np.searchsorted(self.classes_, labels)
         self.classifier_.adapt(samples, numbers, sample_weight, reset=False)
         return self
@@ -145,7 +146,7 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
                 f"Features whose standard deviation is {spread:.3g} at most are rounded "
                 f"to multiples of {grid:.3g}. Scale them, for example with "
                 "sklearn.preprocessing.StandardScaler.",
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def _logits(self, samples):

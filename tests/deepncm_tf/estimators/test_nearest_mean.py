@@ -113,9 +113,12 @@ def test_what_was_set_since_is_not_what_was_learnt():
 
 def test_features_that_rounding_would_take_away():
     x, y = digits(50)
-    with pytest.warns(UserWarning, match="rounded to multiples of 0.000244. Scale them"):
+    with pytest.warns(UserWarning, match="rounded to multiples of 0.000244. Sca") as caught:
         NearestMeanClassifier().fit(x * 1e-4, y)
+    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         NearestMeanClassifier("lda", {"grid_bits": 30}).fit(x * 1e-4, y)
         NearestMeanClassifier().fit(x, y)
+        # A few samples may be alike that others are not.
+        NearestMeanClassifier().partial_fit(x[:2] * 1e-4, y[:2], classes=np.unique(y))
