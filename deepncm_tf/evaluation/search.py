@@ -19,8 +19,8 @@ QUERIES, ROWS = 1024, 512  # of a block, at most
 SAMPLE = 256  # rows, at least
 CELL = 80  # bytes that a similarity takes at most, with what is made of it
 CELLS = 2**17  # of similarities that are compared at once, at most, where a row has fewer
-# How many threads BLAS has is set for the whole process, and set back afterwards. A search's
-# progress may search, too.
+# How many threads BLAS has is set for the whole process, and set back afterwards. What is
+# told of progress may search, too.
 LOCK = threading.RLock()
 
 
