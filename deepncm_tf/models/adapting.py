@@ -39,6 +39,7 @@ class Pass(BackendStep):
             dtype=model.classifier.state_dtype,
         )
         self._targets = model.targets
+        self._known_labels = model.known_labels
         self._batch_statistics = model.classifier.batch_statistics
         self._needs_index = model.classifier.needs_index
         self._rank = model.output_rank
@@ -74,7 +75,10 @@ class Pass(BackendStep):
         y, sample_weight, wrong = self._targets(y, sample_weight, self._rank)
         self.guard.passes(EVALUATION, {}, wrong)
         return self._samples_of(
-            self._extract(x), y, sample_weight=sample_weight, index=index
+            self._extract(x),
+            self._known_labels(y),
+            sample_weight=sample_weight,
+            index=index,
         )
 
     def exact_test_step(self, data):

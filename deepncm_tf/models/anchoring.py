@@ -6,6 +6,7 @@ import numpy as np
 
 from deepncm_tf.evaluation.explanation import Exemplars, find_exemplars
 from deepncm_tf.models.inputs import as_arrays, collect, is_arrays
+from deepncm_tf.numerics.bank import UNKNOWN
 from deepncm_tf.numerics.labels import to_class_numbers
 
 
@@ -48,6 +49,8 @@ def anchor(model, x, y=None, images=None, **kwargs):
     x = as_arrays(x, model.input_shapes)
     first = keras.tree.flatten(x)[0]
     y = to_class_numbers(y, "y", len(first), model.classifier.num_classes)
+    if model.ignore_class is not None:
+        y = np.where(y == model.ignore_class, UNKNOWN, y)
     images = first if images is None else np.asarray(images)
     if not len(first) or len(images) != len(first):
         raise ValueError(

@@ -92,12 +92,13 @@ class ClassifierModel(ExactModel):
         _, index = unpack_inputs(x)
         logits, features, *_ = outputs
         apply = apply & self.classifier.trainable
+        y = self.known_labels(y)
         self.classifier.update(
             features, y, index, sample_weight, apply=apply, logits=logits
         )
 
     def update_evaluation(self, y, outputs, sample_weight):
-        features = outputs[1]
+        features, y = outputs[1], self.known_labels(y)
         self.classifier.update_metrics(features, y, sample_weight)
         if self.classifier.tracks_seen:
             counted = None if sample_weight is None else sample_weight > 0

@@ -7,7 +7,7 @@ from deepncm_tf.distribution import replicas
 from deepncm_tf.models.exact_step import ExactStep
 from deepncm_tf.models.finite import FiniteGuard, LookForFinite
 from deepncm_tf.numerics import labels
-from deepncm_tf.utils.arguments import as_positive_integer, is_number
+from deepncm_tf.utils.arguments import as_label, as_positive_integer, is_number
 
 
 class ExactModel(ExactStep):
@@ -43,12 +43,7 @@ class ExactModel(ExactStep):
         self.gradient_clip = None if gradient_clip is None else float(gradient_clip)
         self.l2 = float(l2)
         self.accumulate_steps = as_positive_integer("accumulate_steps", accumulate_steps)
-        if ignore_class is not None and not _is_label(ignore_class):
-            raise ValueError(
-                "`ignore_class` must be an integer or None. Received: ignore_class="
-                f"{ignore_class!r}"
-            )
-        self.ignore_class = None if ignore_class is None else int(ignore_class)
+        self.ignore_class = as_label("ignore_class", ignore_class)
         self.guard = None
 
     def compile(self, optimizer="rmsprop", loss=None, **kwargs):
@@ -193,10 +188,6 @@ def refuse_empty(x):
         empty = getattr(first, "shape", None) is not None and 0 in tuple(first.shape)[:1]
     if empty:
         raise ValueError("`x` must hold at least one sample. Received: none")
-
-
-def _is_label(value):
-    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _is_number(value, above):

@@ -234,6 +234,12 @@ class ExactStep(ExactLoss):
         wrong = {"labels": wrong_labels, "sample weights": wrong_weights}
         return normalized, weights, wrong
 
+    def known_labels(self, y):
+        """Normalized labels, of which those that are `ignore_class` become -1, no class."""
+        if self.ignore_class is None or labels.is_class_weights(y, self.output_rank):
+            return y
+        return ops.where(y == self.ignore_class, -1, y)
+
     @property
     def scales_loss(self):
         return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)

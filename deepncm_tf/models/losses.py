@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.numerics import labels
-from deepncm_tf.utils.arguments import check_number
+from deepncm_tf.utils.arguments import as_label, check_number
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -45,7 +45,7 @@ class LogitCrossEntropy(keras.losses.Loss):
             "label_smoothing", label_smoothing, "a number in [0, 1)", lambda x: 0 <= x < 1
         )
         self.label_smoothing = float(label_smoothing)
-        self.ignore_class = ignore_class
+        self.ignore_class = as_label("ignore_class", ignore_class)
 
     def call(self, y_true, y_pred):
         num_classes, rank = y_pred.shape[-1], len(y_pred.shape)

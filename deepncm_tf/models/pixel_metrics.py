@@ -4,6 +4,8 @@
 import keras
 from keras import ops
 
+from deepncm_tf.utils.arguments import as_label
+
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
 class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
@@ -17,7 +19,7 @@ class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
 
     def __init__(self, ignore_class=None, name="accuracy", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.ignore_class = ignore_class
+        self.ignore_class = as_label("ignore_class", ignore_class)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true = ops.convert_to_tensor(y_true)

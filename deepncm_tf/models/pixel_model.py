@@ -49,7 +49,7 @@ class PixelModel(ClassifierModel):
             loss = LogitCrossEntropy(ignore_class=self.ignore_class)(y, logits, weights)
             losses.append(self.auxiliary_weight * self.share_of_mean(loss, logits, samples))
         if self.contrast_weight or self.distance_weight:
-            small = resizing.at_size(y, features.shape[1:3])
+            small = resizing.at_size(self.known_labels(y), features.shape[1:3])
             contrast, distance = prototype_losses.prototype_losses(
                 self.classifier, features, small
             )

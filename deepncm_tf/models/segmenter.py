@@ -92,7 +92,7 @@ class Segmenter(PixelModel):
         class_names=None,
         **kwargs,
     ):
-        super().__init__(gradient_clip, l2, accumulate_steps, **kwargs)
+        super().__init__(gradient_clip, l2, accumulate_steps, ignore_class, **kwargs)
         self._check_parts(backbone, classifier)
         weights = {
             "auxiliary_weight": auxiliary_weight,
@@ -109,7 +109,6 @@ class Segmenter(PixelModel):
         self.decoder_name = decoder if isinstance(decoder, str) else None
         self.decoder_width, self.dropout = decoder_width, dropout
         self.decoder_rates = tuple(decoder_rates)
-        self.ignore_class = ignore_class
         self.class_names = as_names(class_names, classifier.num_classes)
         maps = backbone.outputs
         self.decoder = decoder

@@ -17,6 +17,19 @@ def as_positive_integer(name, value, others=""):
     return integer
 
 
+def as_label(name, value):
+    """Returns an argument, an int or None; or raises a `ValueError` that names it."""
+    if value is None:
+        return None
+    try:
+        label = operator.index(value)
+    except TypeError:
+        label = None
+    if label is None or isinstance(value, bool):
+        raise ValueError(f"`{name}` must be an integer or None. Received: {name}={value!r}")
+    return label
+
+
 def check_number(name, value, wanted, accepts):
     """Raises a `ValueError` that names an argument unless it is such a number."""
     if not is_number(value) or not accepts(value):

@@ -218,6 +218,32 @@ def test_void_labels_in_parts_of_a_batch_weigh_as_in_the_whole():
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("cls", [OnlineMean, SubCentroids, NeighborhoodComponents])
+def test_a_class_that_is_ignored_is_as_void(cls):
+    x = named_inputs()["age"]
+    results = []
+    for ignore_class, y in ((1, LABELS), (255, np.where(LABELS == 1, 255, LABELS))):
+        keras.utils.set_random_seed(1)
+        bank = {"bank_size": N} if cls is NeighborhoodComponents else {}
+        backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+        model = compiled(DeepNCM(backbone, cls(C, **bank), ignore_class=ignore_class))
+        model.fit(x, y, batch_size=N, shuffle=False, verbose=0)
+        assert np.asarray(model.classifier.seen()).tolist() == [True, False, True]
+        figures = model.evaluate(x, y, verbose=0, return_dict=True)
+        trained = model.get_weights()
+        model.adapt(x, y, verbose=0)
+        results.append((figures, trained, model.get_weights()))
+    assert figures["unseen"] == 0
+    keras.tree.map_structure(np.testing.assert_array_equal, *results)
+
+
+def test_no_exemplar_is_of_a_class_that_is_ignored():
+    x = named_inputs()["age"]
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, SubCentroids(C, 2), ignore_class=1)
+    assert model.anchor(x, LABELS, verbose=0).labels.tolist() == [[0, 0], [-1, -1], [2, 2]]
+
+
 @pytest.mark.bad_input
 def test_the_error_of_a_void_label_names_the_argument():
     x, y = np.zeros((2, 2, 2, 3), "float32"), np.full((2, 2, 2), 255)

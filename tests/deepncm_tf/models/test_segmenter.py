@@ -15,7 +15,8 @@ from deepncm_tf.classifiers import (
     SubCentroids,
 )
 from deepncm_tf.models import decoders
-from deepncm_tf.models.pixel_metrics import class_ious
+from deepncm_tf.models.losses import LogitCrossEntropy
+from deepncm_tf.models.pixel_metrics import PixelAccuracy, class_ious
 from deepncm_tf.models.segmenter import Segmenter
 
 
@@ -103,6 +104,21 @@ def test_a_batch_that_is_void_all_over_changes_no_class(data):
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_class_that_is_ignored_is_as_void(data):
+    images, masks = data
+    results = []
+    for void, other in ((0, 255), (255, 0)):
+        keras.utils.set_random_seed(3)
+        weights = {"contrast_weight": 0.1, "distance_weight": 0.1}
+        model = segmenter(SubCentroids(C, 2), ignore_class=void, **weights)
+        logs = model.train_on_batch(
+            images, np.where(masks == other, void, masks), return_dict=True
+        )
+        results.append((logs["loss"], model.get_weights()))
+    assert float(model.classifier.count[0]) == 0
+    keras.tree.map_structure(np.testing.assert_array_equal, *results)
+
+
 @pytest.mark.parametrize("classifier", [DecayMean(C), SubCentroids(C, 2)])
 def test_parts_of_a_batch_are_as_the_whole(data, classifier):
     weights = []
@@ -159,6 +175,13 @@ def test_bad_arguments():
         Segmenter(maps(), Softmax(C), auxiliary_weight=-1)
     with pytest.raises(ValueError, match="`name` must be one of"):
         Segmenter(maps(), Softmax(C), decoder="unet")
+    for part in (
+        lambda: Segmenter(maps(), Softmax(C), ignore_class="sky"),
+        lambda: PixelAccuracy(ignore_class="sky"),
+        lambda: LogitCrossEntropy(ignore_class="sky"),
+    ):
+        with pytest.raises(ValueError, match=r"`ignore_class` must be .*='sky'"):
+            part()
 
 
 @pytest.mark.bad_input
