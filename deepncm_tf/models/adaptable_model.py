@@ -73,7 +73,9 @@ class AdaptableModel(ClassifierModel):
 
         As for all changes of classes: the new model shares the backbone, is not compiled,
         and has a classifier of its own, with the state of the classes that stay to the bit;
-        this model stays as it is. An embedding is copied.
+        this model stays as it is. An embedding is copied, frozen where it is. The new model
+        has the dtype policy of this one and its class, a subclass of `DeepNCM` maybe, whose
+        `get_config` must then have the subclass's own arguments.
 
         Args:
             number: Int >= 1, number of new classes. They come last.

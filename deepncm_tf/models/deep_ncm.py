@@ -71,6 +71,8 @@ class DeepNCM(PredictingModel):
         (2, 10)
     """
 
+    _serialize = staticmethod(keras.saving.serialize_keras_object)
+
     def __init__(
         self,
         backbone,
@@ -174,20 +176,19 @@ class DeepNCM(PredictingModel):
         return len(self._features_shape)
 
     def with_classifier(self, classifier, class_names=None):
-        model = DeepNCM(
-            self.backbone,
-            classifier,
-            embedding_dim=self.embedding_dim,
-            normalize=self.normalize,
-            gradient_clip=self.gradient_clip,
-            l2=self.l2,
-            accumulate_steps=self.accumulate_steps,
-            class_names=class_names,
-            decay_batch_norm=self.decay_batch_norm,
-            ignore_class=self.ignore_class,
-        )
-        model.build(self._input_shapes)
+        self._serialize = lambda part: part  # it is shared, and may have no config
+        try:
+            config = self.get_config()
+        finally:
+            del self._serialize
+        del config["name"]
+        config |= {"classifier": classifier, "class_names": class_names}
+        model = type(self).from_config(config)
+        if self.built:
+            model._input_dtypes = self._input_dtypes
+            model.build(self._input_shapes)
         if self.embedding is not None:
+            model.embedding.trainable = self.embedding.trainable
             model.embedding.set_weights(self.embedding.get_weights())
         return model
 
@@ -258,8 +259,8 @@ class DeepNCM(PredictingModel):
     def get_config(self):
         return {
             **super().get_config(),
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "backbone": self._serialize(self.backbone),
+            "classifier": self._serialize(self.classifier),
             "embedding_dim": self.embedding_dim,
             "normalize": self.normalize,
             "gradient_clip": self.gradient_clip,
@@ -274,7 +275,8 @@ class DeepNCM(PredictingModel):
     def from_config(cls, config):
         config = dict(config)
         for part in ("backbone", "classifier"):
-            config[part] = keras.saving.deserialize_keras_object(config[part])
+            if isinstance(config[part], dict):
+                config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
 
     def get_build_config(self):

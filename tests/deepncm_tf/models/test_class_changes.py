@@ -122,6 +122,65 @@ def test_on_replicas():
     assert counts.tolist() == [*np.bincount(labels[4:], minlength=C), 0]
 
 
+class Own(DeepNCM):
+    """A subclass with an argument of its own."""
+
+    def __init__(self, *args, note="", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.note = note
+
+    def get_config(self):
+        return {**super().get_config(), "note": self.note}
+
+
+class Tokens(keras.layers.Layer):
+    """A backbone that says neither what it takes nor how it was made."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.rows = keras.layers.Embedding(9, 4)
+
+    def call(self, x):
+        return self.function(self.rows(x), axis=1)
+
+
+CHANGES = {
+    "add": lambda model, x, y: model.add_classes(1),
+    "remove": lambda model, x, y: model.remove_classes([0]),
+    "merge": lambda model, x, y: model.merge_classes({"low": [0, 1]}),
+    "forget": lambda model, x, y: model.forget(x, y, verbose=0),
+    "join": lambda model, x, y: model.merge_statistics(model),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_model_is_of_the_same_kind(change):
+    images, labels = random_images(8, C)
+    arguments = {"note": "mine", "dtype": "mixed_bfloat16", "embedding_dim": 5}
+    model = Own(small_backbone(), OnlineMean(C), **arguments)
+    model.embedding.trainable = False
+    model.adapt(images, labels, verbose=0)
+    new = CHANGES[change](model, images, labels)
+    assert (type(new), new.note) == (Own, "mine")
+    assert new.dtype_policy.name == "mixed_bfloat16"
+    assert new.embedding.dtype_policy.name == "mixed_bfloat16"
+    assert not new.embedding.trainable
+    assert new.name != model.name
+    np.testing.assert_array_equal(
+        new.embed(images, verbose=0), model.embed(images, verbose=0)
+    )
+
+
+def test_a_changed_model_takes_the_same_inputs():
+    tokens, labels = np.array([[1, 2, 3], [4, 5, 6]], "int32"), [0, 1]
+    model = DeepNCM(Tokens(keras.ops.mean), OnlineMean(2))
+    model.adapt(tokens, np.array(labels), verbose=0)
+    new = model.add_classes(1)
+    assert new.input_signature[0].dtype == model.input_signature[0].dtype == "int32"
+    assert new.predict_classes(tokens, verbose=0).tolist() == labels
+
+
 @pytest.mark.bad_input
 def test_bad_changes():
     model, images, labels = make()
