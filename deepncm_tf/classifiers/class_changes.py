@@ -92,17 +92,22 @@ def merge_statistics(one, other):
     Raises:
         ValueError: If they are not equal, or a state cannot be added to.
     """
-    configs = [{**c.get_config(), "name": None} for c in (one, other)]
-    dimensions = [c.get_build_config()["input_shape"][-1] for c in (one, other)]
-    is_same = configs[0] == configs[1] and dimensions[0] == dimensions[1]
-    if type(one) is not type(other) or not is_same:
+    if type(one) is not type(other):
         raise ValueError(
-            "`merge_statistics` needs classifiers of the same class, arguments and "
-            f"dimensions. Received: {one!r} with {configs[0]} and {dimensions[0]} "
-            f"dimensions; {other!r} with {configs[1]} and {dimensions[1]}"
+            "`other` must be a classifier of the same class. Received: other="
+            f"{other!r}, and here {one!r}"
         )
     for classifier in (one, other):
         _check_exact(classifier)
+    own, others = map(_arguments, (one, other))
+    differ = [name for name in own if own[name] != others[name]]
+    if differ:
+        received = ", ".join(f"{name}={others[name]!r}" for name in differ)
+        here = ", ".join(f"{name}={own[name]!r}" for name in differ)
+        raise ValueError(
+            f"`other` must have the same arguments and dimensions. Received: {received}, "
+            f"and here {here}"
+        )
     if hasattr(one, "projection") and bool(ops.any(one.projection != other.projection)):
         raise ValueError(
             "`merge_statistics` needs classifiers with the same random features. Received: "
@@ -110,6 +115,13 @@ def merge_statistics(one, other):
         )
     folds = map(statistics.add, one.read_statistics(), other.read_statistics())
     return _with_statistics(one, list(folds))
+
+
+def _arguments(classifier):
+    """What has to be the same where statistics are joined, a dictionary."""
+    arguments = classifier.get_config()
+    arguments |= {"dimensions": classifier.get_build_config()["input_shape"][-1]}
+    return {k: v for k, v in arguments.items() if k not in ("name", "trainable")}
 
 
 def _with_statistics(classifier, folds):

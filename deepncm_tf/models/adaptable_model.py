@@ -159,14 +159,16 @@ class AdaptableModel(ClassifierModel):
         """A model of the samples of two, to the bit as one that has seen all of them.
 
         Args:
-            other: `DeepNCM` with the same backbone, classes and kind of classifier.
+            other: `DeepNCM` with the same backbone, classes, kind of classifier and
+                settings that features depend on: names of layers, and what only training
+                knows, may differ.
 
         Returns:
             `DeepNCM`, as `add_classes`.
 
         Raises:
-            ValueError: If something else than the samples differs, or a state cannot be
-                added to.
+            ValueError: If something else than the samples differs, which is named, or a
+                state cannot be added to.
         """
         from deepncm_tf.models import class_changes
 

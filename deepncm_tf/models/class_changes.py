@@ -5,6 +5,8 @@ import numpy as np
 
 from deepncm_tf.classifiers import class_changes
 from deepncm_tf.distribution import replicas
+from deepncm_tf.models import same_features
+from deepncm_tf.models.adaptable_model import AdaptableModel
 from deepncm_tf.models.class_names import names_of, to_number
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -80,20 +82,14 @@ def forget(model, x, y, sample_weight=None, **options):
 
 def merge_statistics(model, other):
     """See `DeepNCM.merge_statistics`."""
+    if not isinstance(other, AdaptableModel):
+        raise ValueError(f"`other` must be a DeepNCM. Received: other={other!r}")
     if model.class_names != other.class_names:
         raise ValueError(
             "`other` must have the same classes. Received: class_names="
             f"{other.class_names}, and here {model.class_names}"
         )
-    for part in ("backbone", "embedding"):
-        layers = [getattr(m, part) for m in (model, other)]
-        weights = [layer.get_weights() if layer else [] for layer in layers]
-        is_same = len(weights[0]) == len(weights[1])
-        if not is_same or not all(map(np.array_equal, *weights)):
-            raise ValueError(
-                f"`other` must have the same {part}: its statistics are of other features. "
-                "Received: one with other weights"
-            )
+    same_features.check_same(model, other)
     with replicas.scope_of(model):
         classifier = class_changes.merge_statistics(model.classifier, other.classifier)
         return model.with_classifier(classifier, model.class_names)

@@ -255,8 +255,10 @@ def test_what_cannot_change_says_why():
     one, other = (
         adapted(LinearDiscriminant, x, y, arguments={"grid_bits": bits}) for bits in (8, 9)
     )
-    with pytest.raises(ValueError, match="same class, arguments and dimensions"):
+    with pytest.raises(ValueError, match="Received: grid_bits=9, and here grid_bits=8"):
         merge_statistics(one, other)
+    with pytest.raises(ValueError, match="`other` must be a classifier of the same class"):
+        merge_statistics(one, 5)
 
 
 def test_every_method_is_tried():

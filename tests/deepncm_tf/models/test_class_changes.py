@@ -206,7 +206,11 @@ def test_bad_changes():
             lambda: model.merge_statistics(make()[0]),
             "the same backbone.*Received: one with other weights",
         ),
-        (lambda: model.merge_statistics(model.add_classes(1)), "same class, arguments"),
+        (
+            lambda: model.merge_statistics(model.add_classes(1)),
+            "Received: num_classes=5, and here num_classes=4",
+        ),
+        (lambda: model.merge_statistics(5), "`other` must be a DeepNCM. Received: other=5"),
         (
             lambda: DeepNCM(small_backbone(), OnlineMean(2), class_names=["a", "a"]),
             r"Received: class_names=\['a', 'a'\]",
