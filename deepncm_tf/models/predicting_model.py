@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from deepncm_tf.models.class_names import names_of, to_numbers
-from deepncm_tf.models.inputs import unpack_inputs
+from deepncm_tf.models.inputs import is_arrays, unpack_inputs
 from deepncm_tf.models.judging_model import JudgingModel
 
 
@@ -63,11 +63,7 @@ class PredictingModel(JudgingModel):
         Returns:
             `evaluation.feature_bank.FeatureBank`, the attribute `feature_bank` from now on.
         """
-        from deepncm_tf.evaluation.feature_bank import FeatureBank
-
-        features = self._unit_features(x, **kwargs)
-        labels = None if y is None else self._class_numbers(y, len(features))
-        self.feature_bank = FeatureBank(features, labels)
+        self.feature_bank = self._bank(x, y, **kwargs)
         return self.feature_bank
 
     def lookup(self, x, k=5, **kwargs):
@@ -107,13 +103,15 @@ class PredictingModel(JudgingModel):
             List of dictionaries, as from `explanation.explain`.
 
         Raises:
-            ValueError: If there are no exemplars.
+            ValueError: If there are no exemplars, or numbers of samples, labels and
+                pictures differ.
         """
         from deepncm_tf.evaluation import explanation
         from deepncm_tf.pages import report
 
         exemplars = self._exemplars(known, **kwargs)
         features = self.embed(x, **kwargs)
+        images = _pictures(images, x, len(features))
         labels = None if y is None else self._class_numbers(y, len(features))
         names = names_of(self)
         explained = explanation.explain(self.classifier, exemplars, features, names, labels)
@@ -121,7 +119,7 @@ class PredictingModel(JudgingModel):
             output,
             "What the model predicts, and why",
             self._facts(),
-            report.as_pictures(_first(x) if images is None else images),
+            report.as_pictures(images),
             [f"sample {i}" for i in range(len(features))],
             explained,
             exemplars,
@@ -136,17 +134,22 @@ class PredictingModel(JudgingModel):
         Args:
             x, y, images, **kwargs: As in `explain`.
             output: Path of the page to write.
-            known: `(x, y)` or `(x, y, images)`: the known samples, and their pictures.
+            known: `(x, y)` or `(x, y, images)`: the known samples, and their pictures. The
+                bank of `index` stays as it is.
             k: Int, how many of them are shown.
 
         Returns:
             `evaluation.feature_bank.Neighbors`.
+
+        Raises:
+            ValueError: If numbers of samples, labels and pictures differ.
         """
         from deepncm_tf.pages import report
 
         known_x, known_y, pictures = _known(known)
-        bank = self.index(known_x, known_y, **kwargs)
+        bank = self._bank(known_x, known_y, **kwargs)
         features = self.embed(x, **kwargs)
+        images = _pictures(images, x, len(features))
         units = ops.convert_to_numpy(self.classifier.unit_features(features))
         found = bank.lookup(units, k)
         names = np.array(names_of(self))
@@ -159,13 +162,20 @@ class PredictingModel(JudgingModel):
             output,
             "Nearest training samples",
             self._facts(),
-            report.as_pictures(_first(x) if images is None else images),
+            report.as_pictures(images),
             [f"sample {i}" for i in range(len(features))],
             labels,
             {type(self.classifier).__name__: (predicted, found.similarities, found.rows)},
             (report.as_pictures(pictures), names[bank.labels].tolist()),
         )
         return found
+
+    def _bank(self, x, y=None, **kwargs):
+        from deepncm_tf.evaluation.feature_bank import FeatureBank
+
+        features = self._unit_features(x, **kwargs)
+        labels = None if y is None else self._class_numbers(y, len(features))
+        return FeatureBank(features, labels)
 
     def _exemplars(self, known, **kwargs):
         """Exemplars with pictures."""
@@ -209,7 +219,31 @@ def _known(known):
             f"known of type {type(known).__name__}"
         )
     x, y, *images = known
-    return x, y, images[0] if images else _first(x)
+    images = images[0] if images else _first(x)
+    labels, pictures = _count(y), _count(images)
+    samples = _count(_first(x)) if is_arrays(x) else pictures
+    if not samples == labels == pictures:
+        raise ValueError(
+            "`known` must be as many labels and pictures as samples, (x, y) or (x, y, "
+            f"images). Received: {samples} samples, {labels} labels and {pictures} pictures"
+        )
+    return x, y, images
+
+
+def _pictures(images, x, count):
+    """Pictures of some samples, by default made from these."""
+    images = _first(x) if images is None else images
+    if _count(images) != count:
+        raise ValueError(
+            "`images` must be a picture for each sample. Received: "
+            f"{_count(images)} pictures of {count} samples"
+        )
+    return images
+
+
+def _count(values):
+    """Length of an array or a list; 0 of what has none."""
+    return len(values) if np.ndim(values) else 0
 
 
 def _first(x):

@@ -93,6 +93,31 @@ def test_pages_of_my_own_model(named, tmp_path):
     assert "sample 2" in (tmp_path / "gallery.html").read_text()
 
 
+def test_a_gallery_leaves_the_index_as_it_was(named, tmp_path):
+    model, images, names = named
+    bank = model.index(images[:6], names[:6], verbose=0)
+    model.gallery(images[:1], tmp_path / "page.html", known=(images, names), k=2, verbose=0)
+    assert model.feature_bank is bank
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("kind", ["explain", "gallery"])
+def test_pages_of_unequal_lengths(named, tmp_path, kind):
+    model, images, names = named
+    write = getattr(model, kind)
+    for known, received in (
+        ((images, names[:5]), "24 samples, 5 labels and 24 pictures"),
+        ((images, names, images[:4]), "24 samples, 24 labels and 4 pictures"),
+        ((images, None), "24 samples, 0 labels and 24 pictures"),
+    ):
+        with pytest.raises(ValueError, match=f"`known` must .* Received: {received}"):
+            write(images[:3], tmp_path / "page", known=known, verbose=0)
+    known = (images, names)
+    with pytest.raises(ValueError, match=r"`images` must .*Received: 2 pictures of 3"):
+        write(images[:3], tmp_path / "page", known=known, images=images[:2], verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pages_of_rows_of_numbers(tmp_path):
     x = np.random.default_rng(0).normal(size=(N, 5)).astype("float32")
     y = np.arange(N) % C
