@@ -57,7 +57,8 @@ def forget(classifier, folds):
         `Classifier`, refreshed.
 
     Raises:
-        ValueError: If its state cannot be taken apart, or never had these samples.
+        ValueError: If its state cannot be taken apart, or cannot have had these samples:
+            no samples would leave such sums.
     """
     _check_exact(classifier)
     grid_bits = _grid_bits(classifier)
@@ -67,17 +68,15 @@ def forget(classifier, folds):
             "the bound of the grid, weights multiples of 1/256. Received: features or "
             "weights whose sums may be rounded"
         )
-    folds = list(map(statistics.subtract, classifier.read_statistics(), folds))
-    for sums in folds:
-        squares = None if sums.moment is None else ops.diagonal(sums.moment)
-        least = float(ops.min(sums.counts)), 0.0 if squares is None else ops.min(squares)
-        empty = ops.where(sums.counts[:, None] == 0, ops.abs(sums.totals), 0.0)
-        if min(map(float, least)) < 0 or float(ops.max(empty)) > 0:
-            raise ValueError(
-                "Samples to be forgotten must have been learned, with these labels and "
-                "weights. Received: samples that were not"
-            )
-    return _with_statistics(classifier, folds)
+    before = classifier.read_statistics()
+    left = list(map(statistics.subtract, before, folds))
+    exceeds = any(map(statistics.exceed, folds, before))
+    if exceeds or not all(statistics.are_possible(sums, grid_bits) for sums in left):
+        raise ValueError(
+            "Samples to be forgotten must have been learned, with these labels and "
+            f"weights. Received: samples that were not{_too_many(before, folds)}"
+        )
+    return _with_statistics(classifier, left)
 
 
 def merge_statistics(one, other):
@@ -129,6 +128,16 @@ def _with_statistics(classifier, folds):
     new.write_statistics(folds)
     new.refresh()
     return new
+
+
+def _too_many(before, folds):
+    """A class of which more is to be forgotten than was learned, in words; or nothing."""
+    learned, gone = (
+        ops.convert_to_numpy(sum(sums.counts for sums in part)) for part in (before, folds)
+    )
+    for c in (gone > learned).nonzero()[0][:1]:
+        return f": of class {c} {gone[c]:g}, and {learned[c]:g} were learned"
+    return ""
 
 
 def _grid_bits(classifier):

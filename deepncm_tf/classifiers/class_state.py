@@ -106,7 +106,8 @@ class ClassState(keras.layers.Layer):
             batch_size: Int, samples whose statistics are added up at once.
 
         Raises:
-            ValueError: If the state does not follow from features.
+            ValueError: If the state does not follow from features, or weights are negative
+                or not finite. The state is as it was before.
         """
         self.check_adapts()
         if not self.built:

@@ -146,8 +146,9 @@ class AdaptableModel(ClassifierModel):
 
         Raises:
             ValueError: If the state cannot be taken apart (that of `OnlineMean` after
-                `adapt`, `LinearDiscriminant` and `RandomFeatures` can), or the samples were
-                not in it.
+                `adapt`, `LinearDiscriminant` and `RandomFeatures` can), or cannot have had
+                these samples: sums tell of more samples of a class than it has, and with
+                second moments of most others, but not of all.
         """
         from deepncm_tf.models import class_changes
 

@@ -133,6 +133,26 @@ def find_wrong_weights(weights):
     return wrong, _first(weights, wrong)
 
 
+def refuse_wrong_weights(labels, sample_weight, num_classes, rank):
+    """Raises a `ValueError` for weights that are negative or not finite.
+
+    What is traced, inside a graph, is not looked at; see `find_wrong_weights`.
+
+    Args:
+        labels: Labels as users have them, which may be weights of the classes.
+        sample_weight: Weights as users have them, or None.
+        num_classes, rank: As in `normalize`.
+    """
+    if not hasattr(labels, "shape"):
+        labels = ops.convert_to_tensor(labels)
+    shape = known_shape(labels, "labels")
+    if len(shape) == rank and shape[-1] == num_classes != 1:
+        wanted = "integers, or weights of the classes that are finite and >= 0"
+        _refuse_wrong(labels, "labels", wanted)
+    if sample_weight is not None:
+        _refuse_wrong(sample_weight, "sample_weight", "finite numbers >= 0")
+
+
 def to_class_numbers(labels, name, count=None, num_classes=None, unknown=False):
     """Class numbers of labels that are at hand, not traced.
 
@@ -203,6 +223,19 @@ def known_shape(tensor, name):
             f"`{name}` must have a known number of axes; in a tf.data pipeline "
             f"tf.ensure_shape gives it one. Received: {name} of unknown shape"
         ) from None
+
+
+def _refuse_wrong(weights, name, wanted):
+    try:
+        weights = ops.convert_to_numpy(weights)
+    except (NotImplementedError, TypeError):  # they are traced
+        return
+    if weights.dtype.kind in "OSU":  # which is refused where they are brought into form
+        return
+    wrong = ~((weights >= 0) & (weights < float("inf")))
+    if wrong.any():
+        value = float(weights[wrong][0])
+        raise ValueError(f"`{name}` must be {wanted}. Received: a weight of {value:g}")
 
 
 def _is_number(dtype):

@@ -133,6 +133,34 @@ def subtract(whole, part):
     )
 
 
+def are_possible(sums, grid_bits=GRID_BITS):
+    """Whether there can be samples that have these statistics, a bool.
+
+    Weights are >= 0, where there is no weight there is nothing, and with second moments
+    G_ii >= sum over c of S_ci^2 / n_c, after Cauchy and Schwarz.
+    """
+    counts, weights = sums.counts, sums.counts[:, None]
+    possible = [counts >= 0, (weights > 0) | (sums.totals == 0)]
+    if sums.moment is not None:
+        squares = ops.diagonal(sums.moment)
+        least = ops.sum(ops.divide_no_nan(ops.square(sums.totals), weights), axis=0)
+        rounding = 2.0 ** (10 - bits_available()) * squares + 2.0 ** (-2 * grid_bits)
+        is_empty = ops.sum(counts) + sums.removed == 0
+        possible += [squares >= least - rounding, ~is_empty | (sums.moment == 0)]
+    return all(bool(ops.all(part)) for part in possible)
+
+
+def exceed(part, whole):
+    """Whether samples are longer, or have finer weights, than all that are in statistics.
+
+    False where there are no second moments: such `whole` sums keep no bounds of samples.
+    """
+    if whole.moment is None:
+        return False
+    largest, _, bits = (part.extent[i] > whole.extent[i] for i in range(3))
+    return bool(largest | bits)
+
+
 def regroup(sums, groups):
     """The statistics with other classes; samples of classes in no group stay in G.
 
