@@ -30,6 +30,7 @@ def regroup(classifier, groups):
             "classes together: train it anew, or use another classifier. Received: "
             f"classifier={classifier!r}"
         )
+    check_built(classifier)
     members = [label for group in groups for label in group]
     known = range(classifier.num_classes)
     if not groups or len(set(members)) < len(members) or not set(members) <= set(known):
@@ -116,6 +117,16 @@ def merge_statistics(one, other):
     return _with_statistics(one, list(folds))
 
 
+def check_built(classifier):
+    """Raises a `ValueError` where a classifier has no state yet."""
+    if not classifier.built:
+        raise ValueError(
+            "`classifier` must be built, so that it has a state: call it, or its model, "
+            "with samples before, as `fit` and `adapt` do. Received: "
+            f"classifier={classifier!r}, not built"
+        )
+
+
 def _arguments(classifier):
     """What has to be the same where statistics are joined, a dictionary."""
     arguments = classifier.get_config()
@@ -152,6 +163,7 @@ def _check_exact(classifier):
             "condensed means and sub-centroids cannot unlearn, and keep a trace of each "
             f"sample. Received: classifier={classifier!r}"
         )
+    check_built(classifier)
     if not classifier.is_exact():
         raise ValueError(
             "Samples can be added to or taken out of a state exactly only where nothing "

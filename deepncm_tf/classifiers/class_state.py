@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.numerics import labels as label_forms
 from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.precision import sum_dtype
 
@@ -106,10 +107,11 @@ class ClassState(keras.layers.Layer):
             batch_size: Int, samples whose statistics are added up at once.
 
         Raises:
-            ValueError: If the state does not follow from features, or weights are negative
-                or not finite. The state is as it was before.
+            ValueError: If the state does not follow from features, shapes do not fit, or
+                weights are negative or not finite. The state is as it was before.
         """
         self.check_adapts()
+        self.check_samples(features, labels, sample_weight)
         if not self.built:
             self.build(tuple(features.shape))
         if self.adapts_from == "features":
@@ -135,6 +137,21 @@ class ClassState(keras.layers.Layer):
             new = list(map(statistics.add, self.read_statistics(), new))
         self.write_statistics(new)
         self.refresh()
+
+    def check_samples(self, features, labels, sample_weight=None):
+        """Raises a `ValueError` where samples do not fit the classifier, or each other.
+
+        Args:
+            features, labels, sample_weight: As in `Classifier.update`.
+        """
+        shape = label_forms.known_shape(features, "features")
+        wanted = self.input_spec.axes.get(-1) if self.input_spec else None
+        if len(shape) < 2 or (None not in (shape[-1], wanted) and shape[-1] != wanted):
+            raise ValueError(
+                f"`features` must be of shape (batch, ..., {wanted or 'd'}), as the "
+                f"classifier was built for. Received: features of shape {shape}"
+            )
+        label_forms.check(labels, sample_weight, self.num_classes, shape)
 
     def _statistics_in_batches(self, features, labels, sample_weight, batch_size):
         folds = None

@@ -8,7 +8,6 @@ from deepncm_tf.classifiers import other_models
 from deepncm_tf.classifiers.class_state import ClassState
 from deepncm_tf.classifiers.representation import representation
 from deepncm_tf.numerics.clustering import unit
-from deepncm_tf.numerics.labels import refuse_wrong_weights
 from deepncm_tf.numerics.samples import Samples
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -129,8 +128,8 @@ class Classifier(ClassState):
                 the caller has them; methods with `needs_logits` compute them otherwise.
 
         Raises:
-            ValueError: If weights are negative or not finite, unless they are traced,
-                inside a graph. The state is as it was before.
+            ValueError: If shapes do not fit, or weights are negative or not finite, unless
+                they are traced, inside a graph. The state is as it was before.
         """
         if self.needs_logits and logits is None:
             logits = self(features, training=True)
@@ -148,7 +147,7 @@ class Classifier(ClassState):
         """
 
     def _samples(self, features, labels, sample_weight=None, index=None, logits=None):
-        refuse_wrong_weights(labels, sample_weight, self.num_classes, len(features.shape))
+        self.check_samples(features, labels, sample_weight)
         if not self.built:
             self.build(tuple(features.shape))
         return Samples(

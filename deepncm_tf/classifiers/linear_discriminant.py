@@ -39,7 +39,7 @@ class LinearDiscriminant(MomentClassifier):
         num_classes: Int, number of classes C.
         shrinkage: Float in (0, 1], weight of a multiple of I in the covariance.
         priors: `"samples"` for pi_c = n_c / N, or `"uniform"` for 1 / C.
-        grid_bits: Int >= 0, g: statistics are of features rounded to 2^-g.
+        grid_bits: Int from 0 to 52, g: statistics are of features rounded to 2^-g.
         refresh_steps: Int >= 1, updates from one refresh to the next, where training should
             not wait for the end of the epoch; or None.
         **kwargs: Those of `keras.layers.Layer`.

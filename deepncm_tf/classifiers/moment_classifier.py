@@ -7,7 +7,7 @@ from keras import ops
 
 from deepncm_tf.classifiers.classifier import Classifier
 from deepncm_tf.numerics import array_sums, statistics
-from deepncm_tf.utils.arguments import as_positive_integer
+from deepncm_tf.utils.arguments import as_positive_integer, check_number
 
 NEVER = -1  # in place of the number of updates at the last refresh
 LARGEST = 1e30  # of kernels, biases and logits: sums of them are finite in float32
@@ -28,7 +28,7 @@ class MomentClassifier(Classifier):
 
     Args:
         num_classes: Int, number of classes C.
-        grid_bits: Int >= 0, g: statistics are of features rounded to 2^-g.
+        grid_bits: Int from 0 to 52, g: statistics are of features rounded to 2^-g.
         refresh_steps: Int >= 1, updates from one refresh to the next; or None.
         **kwargs: Those of `keras.layers.Layer`.
     """
@@ -39,9 +39,10 @@ class MomentClassifier(Classifier):
 
     def __init__(self, num_classes, grid_bits, refresh_steps, **kwargs):
         super().__init__(num_classes, **kwargs)
-        self.grid_bits = 0
-        if grid_bits != 0 or isinstance(grid_bits, bool):
-            self.grid_bits = as_positive_integer("grid_bits", grid_bits, "or 0")
+        wanted = f"an integer from 0 to {statistics.MAX_GRID_BITS}"
+        accepts = range(statistics.MAX_GRID_BITS + 1).__contains__
+        check_number("grid_bits", grid_bits, wanted, accepts)
+        self.grid_bits = int(grid_bits)
         self.refresh_steps = None
         if refresh_steps is not None:
             self.refresh_steps = as_positive_integer(

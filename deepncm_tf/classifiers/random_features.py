@@ -44,8 +44,8 @@ class RandomFeatures(MomentClassifier):
             squared error on a fifth of the samples, which a sum of their features chooses,
             so that it does not depend on their order. W is then of all samples.
         seed: Int, of R. Models are merged only if it is the same.
-        grid_bits: Int >= 0, g: statistics are of features rounded to 2^-g, and of h,
-            which is sqrt(d) times as large, rounded to a grid so much coarser.
+        grid_bits: Int from 0 to 52, g: statistics are of features rounded to 2^-g, and
+            of h, which is sqrt(d) times as large, rounded to a grid so much coarser.
         refresh_steps: Int >= 1, updates from one refresh to the next, where training should
             not wait for the end of the epoch; or None.
         **kwargs: Those of `keras.layers.Layer`.
@@ -90,7 +90,8 @@ class RandomFeatures(MomentClassifier):
         if ridge != "auto":
             check_number("ridge", ridge, '"auto" or a positive number', lambda x: x > 0)
             ridge = float(ridge)
-        check_number("seed", seed, "an integer", lambda x: x == int(x))
+        wanted = "an integer of 64 bits"
+        check_number("seed", seed, wanted, lambda x: abs(x) < 2**63 and x == int(x))
         self.ridge = ridge
         self.seed = int(seed)
 

@@ -85,7 +85,8 @@ class AdaptableModel(ClassifierModel):
             `DeepNCM`.
 
         Raises:
-            ValueError: If the classifier has no state for each class of its own.
+            ValueError: If the classifier has no state for each class of its own, or is not
+                built.
         """
         from deepncm_tf.models import class_changes
 

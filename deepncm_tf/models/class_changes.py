@@ -14,11 +14,14 @@ from deepncm_tf.utils.arguments import as_positive_integer
 def add_classes(model, number, names=None):
     """See `DeepNCM.add_classes`."""
     number = as_positive_integer("number", number)
-    if isinstance(names, str) or (names is not None and len(names) != number):
-        raise ValueError(
-            f"`names` must be {number} strings, one for each new class. Received: "
-            f"names={names!r}"
-        )
+    if names is not None:
+        names = list(names) if _is_sequence(names) else names
+        are_names = isinstance(names, list) and all(isinstance(n, str) for n in names)
+        if not are_names or len(names) != number:
+            raise ValueError(
+                f"`names` must be {number} strings, one for each new class. Received: "
+                f"names={names!r}"
+            )
     before = model.num_classes
     all_names = None
     if names is not None or model.class_names is not None:
@@ -30,8 +33,8 @@ def add_classes(model, number, names=None):
 
 def remove_classes(model, labels):
     """See `DeepNCM.remove_classes`."""
-    labels = [labels] if isinstance(labels, str) or not np.iterable(labels) else labels
-    gone = {to_number(model, label) for label in labels}
+    labels = labels if _is_sequence(labels) else [labels]
+    gone = {to_number(model, label, "labels") for label in labels}
     kept = [c for c in range(model.num_classes) if c not in gone]
     if not kept:
         raise ValueError(
@@ -44,13 +47,14 @@ def remove_classes(model, labels):
 
 def merge_classes(model, groups):
     """See `DeepNCM.merge_classes`."""
-    if not isinstance(groups, dict):
+    is_dictionary = isinstance(groups, dict) and all(isinstance(n, str) for n in groups)
+    if not is_dictionary or not all(map(_is_sequence, groups.values())):
         raise ValueError(
-            "`groups` must be a dictionary from a name to the classes that it is to be. "
-            f"Received: groups={groups}"
+            "`groups` must be a dictionary from a name to a sequence of the classes that "
+            f"it is to be. Received: groups={groups}"
         )
     numbers = {
-        name: tuple(to_number(model, label) for label in labels)
+        name: tuple(to_number(model, label, "groups") for label in labels)
         for name, labels in groups.items()
     }
     members = [c for group in numbers.values() for c in group]
@@ -89,10 +93,16 @@ def merge_statistics(model, other):
             "`other` must have the same classes. Received: class_names="
             f"{other.class_names}, and here {model.class_names}"
         )
+    for one in (model, other):
+        class_changes.check_built(one.classifier)
     same_features.check_same(model, other)
     with replicas.scope_of(model):
         classifier = class_changes.merge_statistics(model.classifier, other.classifier)
         return model.with_classifier(classifier, model.class_names)
+
+
+def _is_sequence(values):
+    return np.iterable(values) and not isinstance(values, str)
 
 
 def regroup(model, groups, names):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of classes, by which users may call them."""
 
+import operator
+
 import numpy as np
 
 from deepncm_tf.numerics.labels import refuse_names
@@ -30,12 +32,13 @@ def names_of(model):
     return model.class_names or [str(c) for c in range(model.num_classes)]
 
 
-def to_number(model, label):
+def to_number(model, label, argument):
     """The number of a class.
 
     Args:
         model: `DeepNCM`.
         label: Int, or string, its name.
+        argument: String, name of the argument in error messages.
 
     Raises:
         ValueError: If there is no such class.
@@ -43,13 +46,16 @@ def to_number(model, label):
     names = names_of(model)
     if isinstance(label, str) and label in names:
         return names.index(label)
-    is_integer = hasattr(label, "__index__") and not isinstance(label, bool)
-    if is_integer and 0 <= int(label) < model.num_classes:
-        return int(label)
-    raise ValueError(
-        f"Classes must be numbers from 0 to {model.num_classes - 1}, or names in "
-        f"`class_names`. Received: {label!r}"
-    )
+    try:
+        number = -1 if isinstance(label, bool) else operator.index(label)
+    except TypeError:
+        number = -1
+    if not 0 <= number < model.num_classes:
+        raise ValueError(
+            f"`{argument}` must be numbers from 0 to {model.num_classes - 1}, or names in "
+            f"`class_names`. Received: {label!r}"
+        )
+    return number
 
 
 def to_numbers(y, names):

@@ -133,20 +133,27 @@ def find_wrong_weights(weights):
     return wrong, _first(weights, wrong)
 
 
-def refuse_wrong_weights(labels, sample_weight, num_classes, rank):
-    """Raises a `ValueError` for weights that are negative or not finite.
+def check(labels, sample_weight, num_classes, features_shape):
+    """Raises a `ValueError` for other shapes, and weights that are negative or not finite.
 
-    What is traced, inside a graph, is not looked at; see `find_wrong_weights`.
+    Values that are traced, inside a graph, are not looked at; see `find_wrong_weights`.
 
     Args:
         labels: Labels as users have them, which may be weights of the classes.
         sample_weight: Weights as users have them, or None.
-        num_classes, rank: As in `normalize`.
+        num_classes: Int, number of classes C.
+        features_shape: Shape of the features, `(batch, ..., d)`, with None where not known.
     """
     if not hasattr(labels, "shape"):
         labels = ops.convert_to_tensor(labels)
-    shape = known_shape(labels, "labels")
-    if len(shape) == rank and shape[-1] == num_classes != 1:
+    shape, wanted = known_shape(labels, "labels"), tuple(features_shape[:-1])
+    if not all(a == b or None in (a, b) for a, b in zip(shape, wanted, strict=False)):
+        raise ValueError(
+            f"`labels` must have a label for each of the features, shape {wanted}. "
+            f"Received: labels of shape {shape}"
+        )
+    normalize_weights(sample_weight, wanted)
+    if len(shape) == len(features_shape) and shape[-1] == num_classes != 1:
         wanted = "integers, or weights of the classes that are finite and >= 0"
         _refuse_wrong(labels, "labels", wanted)
     if sample_weight is not None:

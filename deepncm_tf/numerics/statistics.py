@@ -19,6 +19,7 @@ from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.numerics.products import symmetric_product
 
 GRID_BITS = 12  # g: of features below 16, two million samples have exact second moments
+MAX_GRID_BITS = 52  # 2^(23 + 2g), the largest number on the grid of products, is a float32
 WEIGHT_BITS = 8  # sample weights that are multiples of 2^-8 keep sums exact as well
 NO_GRID = 1024.0  # in place of such bits, where a weight is no such multiple
 MANTISSA_BITS = {"float64": 53, "float32": 24}

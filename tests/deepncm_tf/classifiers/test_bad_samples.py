@@ -54,6 +54,27 @@ def test_wrong_weights_change_nothing(cls, arguments, value):
     assert_unchanged(classifier, before)
 
 
+@every_method
+def test_shapes_that_do_not_fit_change_nothing(cls, arguments):
+    classifier, before = taught(cls, arguments)
+    longer = np.ones((6, 3), "float32")
+    learn = [lambda x, y, w=None: classifier.update(x, y, INDEX, w, logits=np.ones((6, C)))]
+    if cls.adapts_from is not None:
+        learn.append(classifier.adapt)
+    for change in learn:
+        with pytest.raises(
+            ValueError, match=r"`features` must .* features of shape \(6, 3"
+        ):
+            change(longer, Y)
+        with pytest.raises(ValueError, match=r"`labels` must .* labels of shape \(5,\)"):
+            change(X, Y[:5])
+        with pytest.raises(ValueError, match=r"`labels` must .* labels of shape \(7,\)"):
+            change(X, np.append(Y, 0))
+        with pytest.raises(ValueError, match=r"`sample_weight` must .* of shape \(5,\)"):
+            change(X, Y, np.ones(5))
+    assert_unchanged(classifier, before)
+
+
 RANDOM_FEATURES = {"num_features": 4, "ridge": 1.0}
 WITH_MOMENTS = [(LinearDiscriminant, {}), (RandomFeatures, RANDOM_FEATURES)]
 

@@ -259,6 +259,14 @@ def test_what_cannot_change_says_why():
         merge_statistics(one, other)
     with pytest.raises(ValueError, match="`other` must be a classifier of the same class"):
         merge_statistics(one, 5)
+    unbuilt = OnlineMean(C)
+    for change in (
+        lambda: regroup(unbuilt, [(0,)]),
+        lambda: forget(unbuilt, []),
+        lambda: merge_statistics(unbuilt, unbuilt),
+    ):
+        with pytest.raises(ValueError, match="`classifier` must be built"):
+            change()
 
 
 def test_every_method_is_tried():

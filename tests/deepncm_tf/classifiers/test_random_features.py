@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ridge regression on random features against its equations, and at the edges."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers import to_numpy
@@ -116,7 +118,9 @@ def test_few_samples():
         ({"num_features": 0}, "Received: num_features=0"),
         ({"ridge": 0}, '"auto" or a positive number. Received: ridge=0'),
         ({"ridge": "best"}, "Received: ridge='best'"),
-        ({"seed": 0.5}, "an integer. Received: seed=0.5"),
+        ({"seed": 0.5}, "an integer of 64 bits. Received: seed=0.5"),
+        ({"seed": math.inf}, "an integer of 64 bits. Received: seed=inf"),
+        ({"seed": 2**63}, "an integer of 64 bits. Received: seed=9"),
     ],
 )
 def test_bad_arguments(arguments, message):

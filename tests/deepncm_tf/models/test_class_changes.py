@@ -182,6 +182,14 @@ def test_a_changed_model_takes_the_same_inputs():
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("change", ["add", "remove", "merge", "join"])
+def test_classes_of_a_model_that_is_not_built(change):
+    model = DeepNCM(keras.Sequential([keras.layers.Dense(2)]), OnlineMean(C))
+    with pytest.raises(ValueError, match="`classifier` must be built"):
+        CHANGES[change](model, None, None)
+
+
+@pytest.mark.bad_input
 def test_bad_changes():
     model, images, labels = make()
     for change, message in (
@@ -194,6 +202,12 @@ def test_bad_changes():
         (lambda: model.merge_classes({"a": [1, 2], "b": [2]}), "each of them once"),
         (lambda: model.merge_classes({"a": []}), "at least one"),
         (lambda: model.merge_classes([[1, 2]]), r"Received: groups=\[\[1, 2\]\]"),
+        (lambda: model.merge_classes({"x": 1}), "`groups` must .* groups={'x': 1}"),
+        (lambda: model.merge_classes({"x": "01"}), "a sequence .* groups={'x': '01'}"),
+        (lambda: model.merge_classes({1: [1, 2]}), r"`groups` must .* groups={1: \[1, 2"),
+        (lambda: model.merge_classes({"x": [[1]]}), r"`groups` must .*Received: \[1\]"),
+        (lambda: model.remove_classes(np.ones((1, 1), int)), r"`labels` must .*array\("),
+        (lambda: model.add_classes(1, names=5), r"`names` must .* names=5"),
         (
             lambda: model.forget(images[:0], labels[:0]),
             "`x` must hold at least one sample",
