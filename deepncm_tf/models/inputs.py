@@ -68,6 +68,8 @@ def of_batch(x):
 def symbols(shapes, dtypes=None):
     """`keras.KerasTensor`s of shapes, float32 where no dtypes are known."""
     dtypes = iter(dtypes or ["float32"] * len(flat_shapes(shapes)))
+    if isinstance(shapes, dict):
+        shapes = dict(shapes)  # of an attribute it is Keras's own kind, which JAX refuses
     return keras.tree.map_shape_structure(
         lambda shape: keras.KerasTensor(tuple(shape), next(dtypes)), shapes
     )

@@ -56,6 +56,7 @@ USES = {
         lambda: make_model("decay"),
         uses.learn_in_another_model,
     ),
+    "inputs by name": (uses.make_model_of_several_inputs, uses.take_inputs_by_name),
     "segment pixels": (uses.make_segmenter, uses.segment_pixels),
 }
 

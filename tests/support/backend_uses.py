@@ -8,6 +8,7 @@ import keras
 from small_segmenters import images_and_masks, segmenter
 
 from deepncm_tf import classifiers
+from deepncm_tf.models.deep_ncm import DeepNCM
 
 
 def fit_and_validate(model, images, labels):
@@ -97,6 +98,33 @@ def segment_pixels(model, images, labels):
         logs = model.train_on_batch(images / 256.0, masks, return_dict=True)
         found |= {f"step {step} {name}": value for name, value in logs.items()}
     return {**found, "logits": model.predict(images / 256.0, verbose=0)}
+
+
+def take_inputs_by_name(model, images, labels):
+    """`fit`, and a file of the model, which has an image and its mean colour."""
+    x = {"image": images, "colour": images.mean(axis=(1, 2))}
+    losses = model.fit(x, labels, batch_size=15, shuffle=False, verbose=0).history["loss"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "model.keras")
+        model.save(path)
+        loaded = keras.models.load_model(path)
+    return {
+        "loss": losses,
+        "logits": model.predict(x, verbose=0),
+        "features": loaded.embed(x, verbose=0),
+    }
+
+
+def make_model_of_several_inputs():
+    image = keras.Input((4, 4, 3), name="image")
+    colour = keras.Input((3,), name="colour")
+    features = keras.layers.concatenate([keras.layers.Flatten()(image), colour])
+    backbone = keras.Model(
+        {"image": image, "colour": colour}, keras.layers.Dense(6)(features)
+    )
+    model = DeepNCM(backbone, classifiers.DecayMean(3, decay=0.5))
+    model.compile(keras.optimizers.SGD(2.0**-7), metrics=["accuracy"])
+    return model
 
 
 def make_segmenter():
