@@ -110,7 +110,7 @@ class ClassifierModel(ExactModel):
         if self.classifier.trainable and self.classifier.built:
             self.classifier.refresh()
 
-    def fit(self, x=None, *args, callbacks=None, **kwargs):
+    def fit(self, x=None, *args, **kwargs):
         """As `keras.Model.fit`; where the classifier keeps a bank, samples in arrays get
         their places in them as their rows.
 
@@ -124,13 +124,14 @@ class ClassifierModel(ExactModel):
         if self.classifier.needs_index and isinstance(x, dict):
             self.classifier.check_index(x.get(INDEX, ()))
         self.forget_judgement()
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [Refresh(), *keras.tree.flatten(callbacks or [])]
         self._fitting = True
         try:
-            return super().fit(x, *args, callbacks=callbacks, **kwargs)
+            return super().fit(x, *args, **kwargs)
         finally:
             self._fitting = False
+
+    def own_callbacks(self):
+        return [*super().own_callbacks(), Refresh()]
 
     def _with_index(self, x):
         """Samples in arrays with their places as their rows, where there is a bank."""

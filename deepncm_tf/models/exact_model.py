@@ -6,6 +6,7 @@ import keras
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models.exact_step import ExactStep
 from deepncm_tf.models.finite import FiniteGuard, LookForFinite
+from deepncm_tf.models.keras_methods import as_in_keras, with_callbacks
 from deepncm_tf.numerics import labels
 from deepncm_tf.utils.arguments import as_label, as_positive_integer, is_number
 
@@ -63,7 +64,8 @@ class ExactModel(ExactStep):
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs):
+    @as_in_keras
+    def fit(self, x=None, y=None, callbacks=None, validation_data=None, **others):
         """As `keras.Model.fit`.
 
         Raises:
@@ -74,12 +76,17 @@ class ExactModel(ExactStep):
         """
         refuse_empty(x)
         y = self.as_labels(y)
-        if isinstance(kwargs.get("validation_data"), tuple):
-            inputs, validation, *weights = kwargs["validation_data"]
-            kwargs["validation_data"] = (inputs, self.as_labels(validation), *weights)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [LookForFinite(), *keras.tree.flatten(callbacks or [])]
-        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+        if isinstance(validation_data, list | tuple) and len(validation_data) > 1:
+            inputs, validation, *weights = validation_data
+            validation_data = (inputs, self.as_labels(validation), *weights)
+        callbacks = with_callbacks(self.own_callbacks(), callbacks, self)
+        return super().fit(
+            x, y, callbacks=callbacks, validation_data=validation_data, **others
+        )
+
+    def own_callbacks(self):
+        """Callbacks that `fit` calls before those of the user, a list."""
+        return [LookForFinite()]
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
