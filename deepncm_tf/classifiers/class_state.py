@@ -8,6 +8,7 @@ from deepncm_tf.distribution import replicas
 from deepncm_tf.numerics import labels as label_forms
 from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.precision import sum_dtype
+from deepncm_tf.numerics.samples import refuse_none
 
 BLOCK = 1024  # rows that float32 adds up one by one
 BATCH_SIZE = 4096  # of `adapt`
@@ -107,13 +108,15 @@ class ClassState(keras.layers.Layer):
             batch_size: Int, samples whose statistics are added up at once.
 
         Raises:
-            ValueError: If the state does not follow from features, shapes do not fit, or
-                weights are negative or not finite. The state is as it was before.
+            ValueError: If the state does not follow from features, shapes do not fit,
+                weights are negative or not finite, or the state would be replaced where no
+                sample takes part. The state is as it was before.
         """
         self.check_adapts()
         self.check_samples(features, labels, sample_weight)
         if not self.built:
             self.build(tuple(features.shape))
+        replaces = reset and len(features)  # an empty array gives the state of no sample
         if self.adapts_from == "features":
             samples = self._samples(features, labels, sample_weight)
             keep = ops.convert_to_numpy(
@@ -121,6 +124,8 @@ class ClassState(keras.layers.Layer):
                     samples.takes_part, ops.all(ops.isfinite(samples.features), axis=-1)
                 )
             )
+            if replaces:
+                refuse_none(keep, "features")
             features, labels = map(ops.convert_to_numpy, (samples.features, samples.labels))
             index = ops.convert_to_numpy(ops.full_like(samples.labels, -1))
             self.adapt_features(features[keep], labels[keep], index[keep], reset)
@@ -130,6 +135,8 @@ class ClassState(keras.layers.Layer):
             new = self.array_statistics(features, labels)
         if new is None:
             new = self._statistics_in_batches(features, labels, sample_weight, batch_size)
+        if replaces:
+            refuse_none(ops.concatenate([sums.counts for sums in new]), "features")
         for sums in new:
             if sums.moment is None:  # with second moments `refresh` says it
                 statistics.warn_where_rounded(sums)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models whose classifier learns from samples without training."""
 
-from deepncm_tf.models import exact_model
 from deepncm_tf.models.classifier_model import ClassifierModel
+from deepncm_tf.models.no_samples import refuse_empty
 
 
 class AdaptableModel(ClassifierModel):
@@ -64,7 +64,7 @@ class AdaptableModel(ClassifierModel):
 
     def _checked_samples(self, x):
         """The samples, once the model is built for them."""
-        exact_model.refuse_empty(x)
+        refuse_empty(x)
         self.check_inputs(x)
         return self.built_for(x)
 

@@ -11,8 +11,9 @@ from deepncm_tf.models.backend_step import BackendStep
 from deepncm_tf.models.embedding import extract_features
 from deepncm_tf.models.finite import EVALUATION, FiniteGuard
 from deepncm_tf.models.inputs import unpack_inputs
+from deepncm_tf.models.no_samples import RefuseEmpty
 from deepncm_tf.numerics import statistics
-from deepncm_tf.numerics.samples import Samples
+from deepncm_tf.numerics.samples import Samples, refuse_none
 
 ARRAYS = ("inputs", "labels", "weights")
 
@@ -134,12 +135,19 @@ def statistics_of(model, x, y=None, sample_weight=None, **options):
 
     Returns:
         List of `statistics.Sums`.
+
+    Raises:
+        ValueError: If no sample takes part.
     """
     with replicas.scope_of(model):
         data_pass = Pass(model)
-        data_pass.evaluate(x, y, sample_weight=sample_weight, **options)
+        data_pass.evaluate(
+            x, y, sample_weight=sample_weight, callbacks=[RefuseEmpty()], **options
+        )
         data_pass.guard.look()
-        return [stored.read() for stored in data_pass.statistics]
+        folds = [stored.read() for stored in data_pass.statistics]
+    refuse_none(ops.concatenate([sums.counts for sums in folds]), "x")
+    return folds
 
 
 def _adapt_features(model, x, y, sample_weight, reset, **options):
@@ -148,8 +156,9 @@ def _adapt_features(model, x, y, sample_weight, reset, **options):
         if y is not None:
             arrays = zip(ARRAYS, (x, y, sample_weight), strict=True)
             x = {name: array for name, array in arrays if array is not None}
-        found = data_pass.predict(x, **options)
+        found = data_pass.predict(x, callbacks=[RefuseEmpty()], **options)
         data_pass.guard.look()
         takes_part = found.pop("takes_part")
+        refuse_none(takes_part, "x")
         arrays = {name: array[takes_part] for name, array in found.items()}
         model.classifier.adapt_features(**arrays, reset=reset)

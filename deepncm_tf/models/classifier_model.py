@@ -6,9 +6,10 @@ import numpy as np
 from keras import ops
 
 from deepncm_tf.distribution import replicas
-from deepncm_tf.models.exact_model import ExactModel, refuse_empty
+from deepncm_tf.models.exact_model import ExactModel
 from deepncm_tf.models.inputs import INDEX, ONLY, is_arrays, unpack_inputs
 from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
+from deepncm_tf.models.no_samples import RefuseEmpty, refuse_empty
 from deepncm_tf.numerics import labels
 from deepncm_tf.numerics.precision import sum_dtype
 
@@ -182,7 +183,11 @@ class ClassifierModel(ExactModel):
         x = self.built_for(x)
         self.check_inputs(x)
         return self._predict_features(
-            x, batch_size=batch_size, verbose=verbose, steps=steps
+            x,
+            batch_size=batch_size,
+            verbose=verbose,
+            steps=steps,
+            callbacks=[RefuseEmpty()],
         )
 
     def built_for(self, x):

@@ -7,6 +7,7 @@ from deepncm_tf.distribution import replicas
 from deepncm_tf.models.exact_step import ExactStep
 from deepncm_tf.models.finite import FiniteGuard, LookForFinite
 from deepncm_tf.models.keras_methods import as_in_keras, with_callbacks
+from deepncm_tf.models.no_samples import RefuseEmpty, refuse_empty
 from deepncm_tf.numerics import labels
 from deepncm_tf.utils.arguments import as_label, as_positive_integer, is_number
 
@@ -76,26 +77,36 @@ class ExactModel(ExactStep):
         """
         refuse_empty(x)
         y = self.as_labels(y)
-        if isinstance(validation_data, list | tuple) and len(validation_data) > 1:
-            inputs, validation, *weights = validation_data
-            validation_data = (inputs, self.as_labels(validation), *weights)
+        if validation_data is not None:
+            validation_data = self._checked_validation(validation_data)
         callbacks = with_callbacks(self.own_callbacks(), callbacks, self)
         return super().fit(
             x, y, callbacks=callbacks, validation_data=validation_data, **others
         )
 
+    def _checked_validation(self, data):
+        """Validation data as Keras takes them, with labels in arrays as numbers."""
+        inputs, *others = data if isinstance(data, list | tuple) and data else [data]
+        refuse_empty(inputs, "validation_data")
+        if not others:
+            return data
+        labels, *weights = others
+        return (inputs, self.as_labels(labels), *weights)
+
     def own_callbacks(self):
         """Callbacks that `fit` calls before those of the user, a list."""
-        return [LookForFinite()]
+        return [RefuseEmpty(tested="validation_data"), LookForFinite()]
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
+        refuse_empty(x)
         y = self.as_labels(y)
         logs = super().train_on_batch(x, y, *args, **kwargs)
         self.guard.look()
         return logs
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    @as_in_keras
+    def evaluate(self, x=None, y=None, callbacks=None, **others):
         """As `keras.Model.evaluate`.
 
         Raises:
@@ -103,20 +114,25 @@ class ExactModel(ExactStep):
         """
         refuse_empty(x)
         y = self.as_labels(y)
-        figures = super().evaluate(x, y, *args, **kwargs)
+        if "_use_cached_eval_dataset" not in others:  # not of `fit`, which has callbacks
+            callbacks = with_callbacks([RefuseEmpty()], callbacks, self)
+        figures = super().evaluate(x, y, callbacks=callbacks, **others)
         self.guard.look()
         return figures
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         """As `keras.Model.test_on_batch`; raises what `evaluate` raises."""
+        refuse_empty(x)
         y = self.as_labels(y)
         figures = super().test_on_batch(x, y, *args, **kwargs)
         self.guard.look()
         return figures
 
-    def predict(self, x, *args, **kwargs):
+    @as_in_keras
+    def predict(self, x, callbacks=None, **others):
         refuse_empty(x)
-        return super().predict(x, *args, **kwargs)
+        callbacks = with_callbacks([RefuseEmpty()], callbacks, self)
+        return super().predict(x, callbacks=callbacks, **others)
 
     def as_labels(self, y):
         """Labels in arrays as numbers; for subclasses whose classes have names."""
@@ -158,12 +174,22 @@ class ExactModel(ExactStep):
             return
         if iterator is not None:
             for _, _, batches in iterator:
+                first = next(batches, None)
+                if first is None:
+                    refuse_empty([])
                 data_batch = keras.tree.map_structure(
                     lambda x: self.distribute_strategy.experimental_local_results(x)[0],
-                    next(batches),
+                    first,
                 )
                 break
         super()._maybe_symbolic_build(data_batch=data_batch)
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        """As in Keras, which on JAX and PyTorch takes the first batch of a dataset."""
+        try:
+            super()._symbolic_build(iterator=iterator, data_batch=data_batch)
+        except StopIteration:
+            refuse_empty([])
 
     def _build_for_batch(self, batch):
         """Creates variables.
@@ -184,17 +210,6 @@ class ExactModel(ExactStep):
             y = keras.KerasTensor(labels.known_shape(y, "y"), dtype=dtype)
             shape = (None,) * (self.output_rank - 1) + (self.num_classes,)
             compiled.build(y, keras.KerasTensor(shape))
-
-
-def refuse_empty(x):
-    """Raises a `ValueError` for arrays or datasets that are known to be empty."""
-    if callable(getattr(x, "cardinality", None)):
-        empty = int(x.cardinality()) == 0
-    else:
-        first = next(iter(keras.tree.flatten(x)), None)
-        empty = getattr(first, "shape", None) is not None and 0 in tuple(first.shape)[:1]
-    if empty:
-        raise ValueError("`x` must hold at least one sample. Received: none")
 
 
 def _is_number(value, above):

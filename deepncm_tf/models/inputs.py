@@ -8,6 +8,7 @@ are the backbone's inputs by name; `"image"` alone stands for all that the backb
 import keras
 import numpy as np
 
+from deepncm_tf.models.no_samples import refuse_empty
 from deepncm_tf.numerics.labels import known_shape
 
 INDEX, ONLY = "index", "image"
@@ -169,7 +170,9 @@ def peek(x):
     if hasattr(x, "element_spec"):
         return x.element_spec, x
     iterator = batches(x)
-    first = next(iterator)
+    first = next(iterator, None)
+    if first is None:
+        refuse_empty([])
     if iterator is not x:
         return first, x
 
@@ -193,8 +196,7 @@ def collect(dataset):
         x, index = unpack_inputs(inputs)
         part = [x, labels] if index is None else [x, labels, index]
         parts.append(keras.tree.map_structure(np.asarray, part))
-    if not parts:
-        raise ValueError("`x` must hold at least one sample. Received: an empty dataset")
+    refuse_empty(parts)
     x, labels, *index = keras.tree.map_structure(lambda *a: np.concatenate(a), *parts)
     known = bool(index) and (index[0] >= 0).all()
     return x, labels, index[0] if known else None

@@ -110,3 +110,17 @@ def class_numbers(labels, num_classes, rank, sample_weight=None):
         takes_part = ops.logical_and(takes_part, weights > 0)
     labels = ops.clip(labels, 0, num_classes - 1)
     return ops.reshape(labels, (-1,)), ops.reshape(takes_part, (-1,))
+
+
+def refuse_none(takes_part, name):
+    """Raises a `ValueError` where no sample takes part.
+
+    Args:
+        takes_part: Bools or weights of samples or classes.
+        name: String, name of the argument with the samples.
+    """
+    if not bool(ops.any(takes_part)):
+        raise ValueError(
+            f"`{name}` must hold at least one sample that takes part: it has a class, a "
+            "weight above 0 and finite features. Received: none"
+        )
