@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of classes, by which users may call them."""
 
+import math
 import operator
 
 import numpy as np
 
 from deepncm_tf.numerics.labels import refuse_names
+from deepncm_tf.utils.arguments import is_number
 
 
 def as_names(names, num_classes):
@@ -56,6 +58,49 @@ def to_number(model, label, argument):
             f"`class_names`. Received: {label!r}"
         )
     return number
+
+
+def to_class_weight(model, class_weight):
+    """The argument `class_weight` of `fit` with the number of each class as a key.
+
+    Args:
+        model: `DeepNCM` or `Segmenter`.
+        class_weight: Dictionary from classes, numbers or names, to weights, 1 for those
+            that it lacks; or None.
+
+    Returns:
+        Dictionary from all classes to floats, as Keras wants it for datasets; or None.
+
+    Raises:
+        ValueError: If there is no such class, a weight is none, or labels are of pixels.
+    """
+    if class_weight is None:
+        return None
+    wanted = "`class_weight` must be a dictionary from classes to finite numbers >= 0"
+    if not isinstance(class_weight, dict):
+        raise ValueError(f"{wanted}. Received: class_weight={class_weight!r}")
+    if model.built and model.output_rank > 2:
+        raise ValueError(
+            "`class_weight` must be None where a sample has more than one label, like an "
+            "image with one for each pixel: give `sample_weight` for each label. "
+            f"Received: class_weight={class_weight}"
+        )
+    weights = dict.fromkeys(range(model.num_classes), 1.0)
+    if model.ignore_class is not None:
+        weights[model.ignore_class] = 1.0  # whatever it is, such labels take no part
+    found = set()
+    for label, weight in class_weight.items():
+        is_whole = isinstance(label, float) and label.is_integer()
+        number = int(label) if is_whole else label
+        if number != model.ignore_class:
+            number = to_number(model, number, "class_weight")
+        if number in found or not is_number(weight) or not 0 <= weight < math.inf:
+            raise ValueError(
+                f"{wanted}, each class once. Received: class_weight={class_weight}"
+            )
+        found.add(number)
+        weights[number] = float(weight)
+    return weights
 
 
 def to_numbers(y, names):

@@ -4,6 +4,7 @@
 import keras
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.models.class_names import to_class_weight
 from deepncm_tf.models.exact_step import ExactStep
 from deepncm_tf.models.finite import FiniteGuard, LookForFinite
 from deepncm_tf.models.keras_methods import as_in_keras, with_callbacks
@@ -30,6 +31,8 @@ class ExactModel(ExactStep):
             then the average over what does.
         **kwargs: Those of `keras.Model`.
     """
+
+    class_names = None  # strings, where the classes have names
 
     def __init__(
         self, gradient_clip=None, l2=0.0, accumulate_steps=1, ignore_class=None, **kwargs
@@ -66,14 +69,22 @@ class ExactModel(ExactStep):
             self.optimizer.build(self.trainable_variables)
 
     @as_in_keras
-    def fit(self, x=None, y=None, callbacks=None, validation_data=None, **others):
-        """As `keras.Model.fit`.
+    def fit(
+        self,
+        x=None,
+        y=None,
+        callbacks=None,
+        validation_data=None,
+        class_weight=None,
+        **others,
+    ):
+        """As `keras.Model.fit`; the classes in `class_weight` may be names.
 
         Raises:
             NotFiniteError: If images, features, loss or gradients of a step are NaN or
                 infinite. The model is as it was before that step.
-            ValueError: If there is no sample, a label is of no class, or a sample weight
-                is negative or not finite.
+            ValueError: If there is no sample, a label or one in `class_weight` is of no
+                class, or a weight is negative or not finite.
         """
         refuse_empty(x)
         y = self.as_labels(y)
@@ -81,7 +92,12 @@ class ExactModel(ExactStep):
             validation_data = self._checked_validation(validation_data)
         callbacks = with_callbacks(self.own_callbacks(), callbacks, self)
         return super().fit(
-            x, y, callbacks=callbacks, validation_data=validation_data, **others
+            x,
+            y,
+            callbacks=callbacks,
+            validation_data=validation_data,
+            class_weight=to_class_weight(self, class_weight),
+            **others,
         )
 
     def _checked_validation(self, data):
@@ -97,11 +113,13 @@ class ExactModel(ExactStep):
         """Callbacks that `fit` calls before those of the user, a list."""
         return [RefuseEmpty(tested="validation_data"), LookForFinite()]
 
-    def train_on_batch(self, x, y=None, *args, **kwargs):
+    @as_in_keras
+    def train_on_batch(self, x, y=None, class_weight=None, **others):
         """As `keras.Model.train_on_batch`; raises what `fit` raises."""
         refuse_empty(x)
         y = self.as_labels(y)
-        logs = super().train_on_batch(x, y, *args, **kwargs)
+        class_weight = to_class_weight(self, class_weight)
+        logs = super().train_on_batch(x, y, class_weight=class_weight, **others)
         self.guard.look()
         return logs
 

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fit` and its siblings take what those of `keras.Model` take, in each of its forms."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import random_images, small_model
 
-from deepncm_tf.classifiers import LinearDiscriminant
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import LinearDiscriminant, OnlineMean
 from deepncm_tf.models.finite import NotFiniteError
 
 C, N = 3, 12
@@ -69,3 +73,84 @@ def test_arguments_that_fit_does_not_have():
     message = r"DeepNCM\.fit\(\) got an unexpected keyword argument 'epoch'"
     with pytest.raises(TypeError, match=message):
         model.fit(images, labels, epoch=2)
+
+
+def as_arrays(images, labels):
+    return images, labels
+
+
+def as_dataset(images, labels):
+    return (tf.data.Dataset.from_tensor_slices((images, labels)).batch(N),)
+
+
+def train_on_batch(model, images, labels, class_weight):
+    logs = model.train_on_batch(images, labels, class_weight=class_weight, return_dict=True)
+    return logs["loss"]
+
+
+def fit(pack, model, images, labels, class_weight):
+    options = {"shuffle": False, "verbose": 0, "class_weight": class_weight}
+    return model.fit(*pack(images, labels), **options).history["loss"][0]
+
+
+WAYS = {
+    "arrays": functools.partial(fit, as_arrays),
+    "dataset": functools.partial(fit, as_dataset),
+    "batch": train_on_batch,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_class_weights_by_name_and_by_number(way):
+    images, labels = random_images(N, C)
+    model = small_model(class_names=["a", "b", "c"])
+    start = model.get_weights()
+    losses = []
+    for weights in ({0: 9.0, 1: 1.0, 2: 1.0}, {"a": 9.0}, {np.int64(0): 9}, {0.0: 9.0}):
+        model.set_weights(start)
+        losses.append(WAYS[way](model, images, labels, weights))
+    mean = np.mean(np.where(labels == 0, 9.0, 1.0)) * np.log(C)
+    np.testing.assert_allclose(losses, mean, rtol=1e-5)  # no class has a sample yet
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("weights", "received"),
+    [
+        ({"z": 1.0}, "'z'"),
+        ({C: 1.0}, "3"),
+        ({"a": 1.0, 0: 2.0}, "class_weight={'a': 1.0, 0: 2.0}"),
+        ({0: -1.0}, "class_weight={0: -1.0}"),
+        ({0: float("nan")}, "class_weight={0: nan}"),
+        ({0: "1"}, "class_weight={0: '1'}"),
+        ("balanced", "class_weight='balanced'"),
+    ],
+)
+def test_class_weights_that_are_none(way, weights, received):
+    model = small_model(class_names=["a", "b", "c"])
+    message = f"`class_weight` must be .*Received: {received}"
+    with pytest.raises(ValueError, match=message):
+        WAYS[way](model, *random_images(N, C), weights)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("pack", [as_arrays, as_dataset])
+def test_class_weights_of_pixels(pack):
+    """Keras would take rows of a mask for class weights, and their largest for classes."""
+    backbone = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, OnlineMean(C))
+    model.compile("sgd")
+    x, y = np.zeros((N, 2, 2, 3), "float32"), np.zeros((N, 2, 2), "int32")
+    with pytest.raises(ValueError, match="`class_weight` must be None where a sample has"):
+        fit(pack, model, x, y, {0: 9.0})
+
+
+def test_class_weights_beside_a_label_of_no_class():
+    images, labels = random_images(N, C)
+    labels[:3] = 255
+    for weights in ({0: 9.0}, {0: 9.0, 255: 0.0}):
+        model = small_model(ignore_class=255)
+        loss = fit(as_dataset, model, images, labels, weights)
+        mean = np.mean(np.where(labels[3:] == 0, 9.0, 1.0)) * np.log(C)
+        assert loss == pytest.approx(mean, rel=1e-5)
