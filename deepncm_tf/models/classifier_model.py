@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models whose logits come from a classifier: how a step moves it, and what it reports."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -28,6 +30,8 @@ class ClassifierModel(ExactModel):
     `check_inputs` and, once it is built, `_predict_features`, the `predict` of a model of
     the features, besides the hooks of `ExactStep` that are not here.
     """
+
+    judgements = ()  # names of attributes that hold as long as the weights stay
 
     def track_unseen(self):
         """Makes the metric `unseen`, which evaluations report."""
@@ -124,10 +128,10 @@ class ClassifierModel(ExactModel):
         self.check_inputs(x)
         if self.classifier.needs_index and isinstance(x, dict):
             self.classifier.check_index(x.get(INDEX, ()))
-        self.forget_judgement()
         self._fitting = True
         try:
-            return super().fit(x, *args, **kwargs)
+            with self._forgetting():
+                return super().fit(x, *args, **kwargs)
         finally:
             self._fitting = False
 
@@ -148,8 +152,56 @@ class ClassifierModel(ExactModel):
             )
         return {**(x if is_named else {ONLY: x}), INDEX: np.arange(number, dtype="int32")}
 
+    def train_on_batch(self, *args, **kwargs):
+        """As `keras.Model.train_on_batch`; raises what `fit` raises."""
+        with self._forgetting():
+            return super().train_on_batch(*args, **kwargs)
+
+    def set_weights(self, weights):
+        """As in Keras, but if one of them does not fit, none is set."""
+        with self._replacing_weights():
+            super().set_weights(weights)
+
+    def load_weights(self, *args, **kwargs):
+        """As in Keras, but if one of them does not fit, none is loaded."""
+        with self._replacing_weights():
+            super().load_weights(*args, **kwargs)
+
     def forget_judgement(self):
-        """Called where `fit` or `adapt` changes the classifier's state; for subclasses."""
+        """Called where weights or the classifier's state have changed."""
+        for name in self.judgements:
+            setattr(self, name, None)
+
+    @contextlib.contextmanager
+    def _forgetting(self):
+        """Training, after which no judgement holds unless an error came before a step."""
+        before = {name: getattr(self, name) for name in self.judgements}
+        steps = self._steps_taken()
+        self.forget_judgement()  # first: callbacks may save the model
+        try:
+            yield
+        except BaseException:
+            if self._steps_taken() == steps:
+                for name, judgement in before.items():
+                    setattr(self, name, judgement)
+            raise
+
+    def _steps_taken(self):
+        """Those of the optimizer, of which a faulty step is none; None without one."""
+        if self.optimizer is None:
+            return None
+        return int(ops.convert_to_numpy(self.optimizer.iterations))
+
+    @contextlib.contextmanager
+    def _replacing_weights(self):
+        before = [(variable, ops.convert_to_numpy(variable)) for variable in self.weights]
+        try:
+            yield
+        except BaseException:
+            for variable, value in before:
+                variable.assign(value)
+            raise
+        self.forget_judgement()
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; for methods where a class can be without a sample,

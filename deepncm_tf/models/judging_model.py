@@ -21,17 +21,13 @@ class JudgingModel(AdaptableModel):
         exemplars: `Exemplars` of the last `anchor`, or None.
         calibration: `Calibration` of the last `calibrate`, or None.
         pictures: `TrainingPictures` of `python -m deepncm_tf.teach`, or None. All of them
-            are forgotten when the classifier's state changes.
+            are forgotten when the classifier's state or weights change.
     """
 
+    judgements = ("exemplars", "calibration", "pictures")
     exemplars = None
     calibration = None
     pictures = None
-
-    def forget_judgement(self):
-        self.exemplars = None
-        self.calibration = None
-        self.pictures = None
 
     def anchor(self, x, y=None, images=None, **kwargs):
         """Puts each sub-centroid on the nearest training image of its class.

@@ -16,15 +16,12 @@ class PredictingModel(JudgingModel):
     """A `JudgingModel` with what users ask of a classifier every day.
 
     Attributes:
-        feature_bank: `FeatureBank` of the last `index`, or None. It is forgotten when the
-            model is trained.
+        feature_bank: `FeatureBank` of the last `index`, or None. It is forgotten when
+            weights or the classifier's state change.
     """
 
+    judgements = (*JudgingModel.judgements, "feature_bank")
     feature_bank = None
-
-    def forget_judgement(self):
-        super().forget_judgement()
-        self.feature_bank = None
 
     def as_labels(self, y):
         """Labels, where they may be names in `class_names`, as numbers."""
