@@ -56,8 +56,8 @@ def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
         `Calibration`, which is then the model's attribute `calibration`; `save` keeps it.
 
     Raises:
-        ValueError: If an argument is out of its range, no class was seen, or there are too
-            few images for alpha.
+        ValueError: If an argument is out of its range, no class was seen, an image has
+            features that are not finite, or there are too few images for alpha.
     """
     x = np.asarray(x)
     classifier = model.classifier
@@ -98,10 +98,20 @@ def calibrate_features(classifier, features, y, score="distance", alpha=0.05):
 
     Returns:
         `Calibration`.
+
+    Raises:
+        ValueError: As `calibrate`.
     """
     check_calibrates(classifier, len(features), score, alpha)
     fewest = fewest_images(alpha)
     features = ops.convert_to_tensor(features)
+    finite = ops.convert_to_numpy(ops.all(ops.isfinite(features), axis=-1))
+    if not finite.all():  # scores that are no numbers would leave no room for rejection
+        raise ValueError(
+            "`x` must hold images with finite features. Received: "
+            f"{len(finite) - finite.sum()} of {len(finite)} images with features that are "
+            "not finite"
+        )
     logits = classifier(features)
     by_class = scores_by_class(score, classifier, features, logits)
     total = scores_of_all(score, by_class, logits)

@@ -163,3 +163,16 @@ def test_bad_arguments():
     untrained = small_model(OnlineMean(C))
     with pytest.raises(ValueError, match="No class can be predicted before training"):
         untrained.calibrate(held_out, labels, verbose=0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_that_are_not_finite_do_not_calibrate(value):
+    model = trained()
+    held_out, labels = random_images(60, C, seed=1)
+    before = model.calibrate(held_out, labels, alpha=0.1, verbose=0)
+    held_out[:7, 0, 0] = value
+    message = "`x` must hold .* Received: 7 of 60 images with features that are not finite"
+    with pytest.raises(ValueError, match=message):
+        model.calibrate(held_out, labels, alpha=0.1, verbose=0)
+    assert model.calibration is before
