@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 from deepncm_tf.evaluation.explanation import Exemplars, find_exemplars
-from deepncm_tf.models.inputs import as_arrays, collect, is_arrays
+from deepncm_tf.models.inputs import labelled_arrays
 from deepncm_tf.numerics.bank import UNKNOWN
 from deepncm_tf.numerics.labels import to_class_numbers
 
@@ -20,7 +20,8 @@ def anchor(model, x, y=None, images=None, **kwargs):
         y: Labels of samples in arrays, integers, one-hot or names, as for `fit`.
         images: Array to keep the exemplars' pictures from, a picture for each sample; by
             default `x`, of several inputs the first.
-        **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
+        **kwargs: Those of `DeepNCM.embed`, such as `batch_size`; `steps` is the number of
+            batches that are taken of a dataset.
 
     Returns:
         `Exemplars`: distinct images, with their features and their places in the training
@@ -39,14 +40,8 @@ def anchor(model, x, y=None, images=None, **kwargs):
             "deepncm_tf.explanation.find_exemplars. Received: classifier="
             f"{model.classifier!r}"
         )
-    index = None
-    if y is None:
-        if is_arrays(x):
-            raise ValueError(
-                "`y`, the labels, must be given with samples in arrays. Received: y=None"
-            )
-        x, y, index = collect(x)
-    x = as_arrays(x, model.input_shapes)
+    steps = kwargs.pop("steps", None) if y is None else None
+    x, y, index = labelled_arrays(x, y, model.input_shapes, steps)
     first = keras.tree.flatten(x)[0]
     y = to_class_numbers(y, "y", len(first), model.classifier.num_classes)
     if model.ignore_class is not None:

@@ -5,6 +5,8 @@ A batch may be a dictionary with `"index"`, the samples' rows in a bank. What el
 are the backbone's inputs by name; `"image"` alone stands for all that the backbone takes.
 """
 
+import itertools
+
 import keras
 import numpy as np
 
@@ -183,10 +185,40 @@ def peek(x):
     return first, again()
 
 
-def collect(dataset):
-    """Inputs, labels and index (or None) of all batches of a dataset, as arrays."""
+def labelled_arrays(x, y, wanted, steps=None):
+    """Samples with their labels, all of them at once.
+
+    Args:
+        x: As for `fit`; of a dataset, batches of (inputs, labels).
+        y: Labels of samples in arrays; None for a dataset.
+        wanted: As in `as_arrays`.
+        steps: Int, number of batches that are taken of a dataset, or None for all.
+
+    Returns:
+        `(x, y, index)`: arrays of inputs as from `as_arrays`, labels, and rows in a bank
+        where a dataset gives them; else None.
+    """
+    index = None
+    if y is None:
+        if is_arrays(x):
+            raise ValueError(
+                "`y`, the labels, must be given with samples in arrays. Received: y=None"
+            )
+        x, y, index = collect(x, steps)
+    elif not is_arrays(x) and not isinstance(x, list | tuple | dict):
+        raise ValueError(
+            "`y` must be None where `x` is a dataset, which gives the labels. Received: "
+            f"x of type {type(x).__name__} and y of type {type(y).__name__}"
+        )
+    return as_arrays(x, wanted), y, index
+
+
+def collect(dataset, steps=None):
+    """Inputs, labels and index (or None) of the batches of a dataset, as arrays."""
+    if steps is None and hasattr(dataset, "cardinality") and dataset.cardinality() == -1:
+        raise ValueError("`steps` must be given for a dataset without end. Received: None")
     parts = []
-    for batch in batches(dataset):
+    for batch in itertools.islice(batches(dataset), steps):
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
         if labels is None:
             raise ValueError(

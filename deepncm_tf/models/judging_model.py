@@ -42,7 +42,7 @@ class JudgingModel(AdaptableModel):
         self.exemplars = exemplars
         return exemplars
 
-    def calibrate(self, x, y, score="distance", alpha=0.05, **kwargs):
+    def calibrate(self, x, y=None, score="distance", alpha=0.05, **kwargs):
         """Learns from held-out images when an image is of none of the known classes.
 
         See `rejection.calibrate` for arguments and what is returned.

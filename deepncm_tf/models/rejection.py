@@ -5,6 +5,7 @@ import dataclasses
 import math
 import warnings
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -15,6 +16,7 @@ from deepncm_tf.models.calibration import (
     scores_of_all,
 )
 from deepncm_tf.models.class_names import names_of
+from deepncm_tf.models.inputs import labelled_arrays
 from deepncm_tf.numerics.labels import to_class_numbers
 from deepncm_tf.utils.arguments import check_choice, check_number
 
@@ -40,17 +42,19 @@ class Classified:
     prediction_sets: np.ndarray
 
 
-def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
+def calibrate(model, x, y=None, score="distance", alpha=0.05, **kwargs):
     """Learns from held-out images how like the known classes their images are.
 
     Args:
         model: A `DeepNCM`.
-        x: Array of images that training did not see.
-        y: Their labels, integers or one-hot.
+        x: Images that training did not see: arrays, as for `predict`, or what gives batches
+            of (inputs, labels), as for `fit`, all of which are kept in memory meanwhile.
+        y: Labels of images in arrays, integers, one-hot or names, as for `fit`.
         score: String, `"distance"` (nearness to the nearest prototype; of a method without
             prototypes the largest logit), `"max_logit"`, `"max_probability"` or `"energy"`.
         alpha: Float in (0, 1), share of images of known classes that may be rejected.
-        **kwargs: Those of `DeepNCM.embed`, such as `batch_size`.
+        **kwargs: Those of `DeepNCM.embed`, such as `batch_size`; `steps` is the number of
+            batches that are taken of a dataset.
 
     Returns:
         `Calibration`, which is then the model's attribute `calibration`; `save` keeps it.
@@ -59,10 +63,12 @@ def calibrate(model, x, y, score="distance", alpha=0.05, **kwargs):
         ValueError: If an argument is out of its range, no class was seen, an image has
             features that are not finite, or there are too few images for alpha.
     """
-    x = np.asarray(x)
+    steps = kwargs.pop("steps", None) if y is None else None
+    x, y, _ = labelled_arrays(x, y, model.input_shapes, steps)
+    number = len(keras.tree.flatten(x)[0])
     classifier = model.classifier
-    y = to_class_numbers(y, "y", len(x), classifier.num_classes)
-    check_calibrates(classifier, len(x), score, alpha)  # first: features take their time
+    y = to_class_numbers(y, "y", number, classifier.num_classes)
+    check_calibrates(classifier, number, score, alpha)  # first: features take their time
     model.calibration = calibrate_features(
         classifier, model.embed(x, **kwargs), y, score, alpha
     )

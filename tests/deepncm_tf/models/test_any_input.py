@@ -54,6 +54,8 @@ def test_named_inputs_go_through_everything(named, tmp_path):
     assert model.classifier.counts.numpy().sum() == 2 * N
     assert model.embed(x, verbose=0).shape == (N, 6)
     assert np.isfinite(model.evaluate(x, LABELS, verbose=0)).all()
+    model.calibrate(x, LABELS, alpha=0.5, verbose=0)
+    assert model.classify(x, verbose=0).p_values.min() == pytest.approx(2 / (N + 1))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, rtol=1e-5)
@@ -149,7 +151,7 @@ def generator(x, y):
 
 
 @pytest.mark.parametrize("kind", ["dataset", "py_dataset", "generator"])
-def test_embed_anchor_and_adapt_take_what_fit_takes(kind):
+def test_what_fit_takes_is_taken_elsewhere(kind):
     x = named_inputs()["age"]
     make = {
         "dataset": lambda: tf.data.Dataset.from_tensor_slices((x, LABELS)).batch(4),
@@ -166,6 +168,26 @@ def test_embed_anchor_and_adapt_take_what_fit_takes(kind):
     exemplars = model.anchor(make(), verbose=0)
     assert sorted(exemplars.labels[exemplars.index >= 0]) == [0, 0, 1, 1, 2, 2]
     np.testing.assert_array_equal(x[exemplars.index], exemplars.images)
+    calibrated = [model.calibrate(x, LABELS, alpha=0.5, verbose=0)]
+    calibrated += [model.calibrate(make(), alpha=0.5, **s) for s in ({}, {"steps": 2})]
+    np.testing.assert_allclose(calibrated[1].scores, calibrated[0].scores, rtol=1e-5)
+    assert len(calibrated[2].scores) == 8
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("method", ["anchor", "calibrate"])
+def test_labels_beside_a_dataset_and_datasets_without_end(method):
+    x = named_inputs()["age"]
+    layers = [keras.Input((2,)), keras.layers.Dense(4)]
+    model = DeepNCM(keras.Sequential(layers), SubCentroids(C, 2))
+    take = getattr(model, method)
+    dataset = tf.data.Dataset.from_tensor_slices((x, LABELS)).batch(4)
+    with pytest.raises(ValueError, match=r"`y`, the labels, must be given.*y=None"):
+        take(x)
+    with pytest.raises(ValueError, match="`y` must be None where `x` is a dataset"):
+        take(dataset, LABELS)
+    with pytest.raises(ValueError, match="`steps` must be given for a dataset without end"):
+        take(dataset.repeat())
 
 
 def test_embed_and_adapt_of_a_torch_loader():
