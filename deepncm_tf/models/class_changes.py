@@ -7,34 +7,36 @@ from deepncm_tf.classifiers import class_changes
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models import same_features
 from deepncm_tf.models.adaptable_model import AdaptableModel
-from deepncm_tf.models.class_names import names_of, to_number
+from deepncm_tf.models.class_names import (
+    are_different_strings,
+    in_list,
+    names_of,
+    to_number,
+)
 from deepncm_tf.utils.arguments import as_positive_integer
 
 
 def add_classes(model, number, names=None):
     """See `DeepNCM.add_classes`."""
     number = as_positive_integer("number", number)
-    if names is not None:
-        names = list(names) if _is_sequence(names) else names
-        are_names = isinstance(names, list) and all(isinstance(n, str) for n in names)
-        if not are_names or len(names) != number:
-            raise ValueError(
-                f"`names` must be {number} strings, one for each new class. Received: "
-                f"names={names!r}"
-            )
     before = model.num_classes
     all_names = None
     if names is not None or model.class_names is not None:
-        new = names or [str(c) for c in range(before, before + number)]
+        new = [str(c) for c in range(before, before + number)]
+        new = new if names is None else in_list(names)
         all_names = [*names_of(model), *new]
+        if len(new) != number or not are_different_strings(all_names):
+            raise ValueError(
+                f"`names` must be {number} strings, one for each new class, that are names "
+                f"of no other class. Received: names={names!r}"
+            )
     groups = [*((c,) for c in range(before)), *[()] * number]
     return regroup(model, groups, all_names)
 
 
 def remove_classes(model, labels):
     """See `DeepNCM.remove_classes`."""
-    labels = labels if _is_sequence(labels) else [labels]
-    gone = {to_number(model, label, "labels") for label in labels}
+    gone = {to_number(model, label, "labels") for label in in_list(labels)}
     kept = [c for c in range(model.num_classes) if c not in gone]
     if not kept:
         raise ValueError(
@@ -54,11 +56,13 @@ def merge_classes(model, groups):
             f"it is to be. Received: groups={groups}"
         )
     numbers = {
-        name: tuple(to_number(model, label, "groups") for label in labels)
+        name: tuple(to_number(model, label, "groups") for label in in_list(labels))
         for name, labels in groups.items()
     }
     members = [c for group in numbers.values() for c in group]
-    if len(set(members)) < len(members) or not all(numbers.values()):
+    has_names = are_different_strings(list(numbers))
+    is_once = len(set(members)) == len(members)
+    if not has_names or not is_once or not all(numbers.values()):
         raise ValueError(
             "`groups` must be a dictionary from a name to the classes that it is to be, "
             f"at least one, each of them once. Received: groups={groups}"

@@ -4,6 +4,7 @@
 import math
 import operator
 
+import keras
 import numpy as np
 
 from deepncm_tf.numerics.labels import refuse_names
@@ -19,14 +20,36 @@ def as_names(names, num_classes):
     """
     if names is None:
         return None
-    names = [names] if isinstance(names, str) else list(names)
-    are_strings = all(isinstance(name, str) for name in names)
-    if not are_strings or len(names) != num_classes or len(set(names)) < len(names):
+    listed = in_list(names)
+    if not are_different_strings(listed) or len(listed) != num_classes:
         raise ValueError(
-            f"`class_names` must be {num_classes} different strings, one for each class. "
-            f"Received: class_names={names}"
+            f"`class_names` must be {num_classes} different strings in order, one for each "
+            f"class. Received: class_names={names!r}"
         )
-    return names
+    return listed
+
+
+def in_list(classes):
+    """Numbers or names of classes in a list, with strings that are Python's own.
+
+    Args:
+        classes: A sequence, an array, or a table with one column; or a single one.
+
+    Returns:
+        List; what has no order of its own, as a set has none, is one part of it.
+    """
+    is_one = isinstance(classes, str | set | frozenset | dict)
+    if is_one or not np.iterable(classes):
+        return [classes]
+    if hasattr(classes, "shape"):
+        classes = np.asarray(classes)
+        classes = classes[:, 0] if classes.shape[1:] == (1,) else classes
+    return [str(part) if isinstance(part, str) else part for part in classes]
+
+
+def are_different_strings(names):
+    """Whether all names in a list are strings, and none is there twice."""
+    return all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
 def names_of(model):
@@ -40,7 +63,7 @@ def to_number(model, label, argument):
     Args:
         model: `DeepNCM`.
         label: Int, or string, its name.
-        argument: String, name of the argument in error messages.
+        argument: String, name of the argument that it comes from.
 
     Raises:
         ValueError: If there is no such class.
@@ -54,8 +77,8 @@ def to_number(model, label, argument):
         number = -1
     if not 0 <= number < model.num_classes:
         raise ValueError(
-            f"`{argument}` must be numbers from 0 to {model.num_classes - 1}, or names in "
-            f"`class_names`. Received: {label!r}"
+            f"`{argument}` must be of classes: numbers from 0 to {model.num_classes - 1}, or "
+            f"names in `class_names`. Received: {label!r}"
         )
     return number
 
@@ -116,14 +139,11 @@ def to_numbers(y, names):
     Raises:
         ValueError: If there are no `class_names`, or one is none of them.
     """
-    array = y
-    if isinstance(y, list | tuple) and y and all(isinstance(name, str) for name in y):
-        array = np.array(y)
-    if getattr(getattr(array, "dtype", None), "kind", "f") not in "OSTU":
+    if not _are_names(y):
         return y
+    array = np.asarray(y)
     if names is None:
         refuse_names(array, "y")
-    array = np.asarray(array)
     numbers = {name: number for number, name in enumerate(names)}
     labels = [name.decode() if isinstance(name, bytes) else name for name in array.flat]
     unknown = sorted({repr(str(name)) for name in labels if name not in numbers})
@@ -133,3 +153,13 @@ def to_numbers(y, names):
             f"{', ...' if len(names) > 5 else ''}. Received: {', '.join(unknown[:5])}"
         )
     return np.array([numbers[name] for name in labels], "int32").reshape(array.shape)
+
+
+def _are_names(y):
+    """Whether labels are names or a mixture, in an array, a table or a nested list."""
+    if isinstance(y, list | tuple):
+        return any(isinstance(label, str) for label in keras.tree.flatten(y))
+    if hasattr(y, "columns"):  # as a pandas.DataFrame has, whose columns have dtypes
+        y = np.asarray(y)
+    dtype = getattr(y, "dtype", None)
+    return getattr(dtype, "kind", "f") in "OSTU" or getattr(dtype, "name", "") == "string"

@@ -195,7 +195,7 @@ def test_bad_changes():
     for change, message in (
         (lambda: model.add_classes(0), "Received: number=0"),
         (lambda: model.add_classes(2, names=["a"]), r"Received: names=\['a'\]"),
-        (lambda: model.add_classes(1, names=["3"]), "Received: class_names="),
+        (lambda: model.add_classes(1, names=["3"]), r"Received: names=\['3'\]"),
         (lambda: model.remove_classes([4]), "names in `class_names`. Received: 4"),
         (lambda: model.remove_classes(["a"]), "Received: 'a'"),
         (lambda: model.remove_classes(range(4)), "Received: all 4 of them"),
@@ -206,7 +206,6 @@ def test_bad_changes():
         (lambda: model.merge_classes({"x": "01"}), "a sequence .* groups={'x': '01'}"),
         (lambda: model.merge_classes({1: [1, 2]}), r"`groups` must .* groups={1: \[1, 2"),
         (lambda: model.merge_classes({"x": [[1]]}), r"`groups` must .*Received: \[1\]"),
-        (lambda: model.remove_classes(np.ones((1, 1), int)), r"`labels` must .*array\("),
         (lambda: model.add_classes(1, names=5), r"`names` must .* names=5"),
         (
             lambda: model.forget(images[:0], labels[:0]),

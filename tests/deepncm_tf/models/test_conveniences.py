@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import random_images, small_backbone, small_model
 
 import deepncm_tf
@@ -40,6 +41,85 @@ def test_names_are_labels_everywhere(named):
     model.adapt(images, names, verbose=0)
     counts = np.bincount(numbers, minlength=C)
     assert model.classifier.counts.numpy().tolist() == counts.tolist()
+
+
+class Table:
+    """What a `pandas.DataFrame` of one column shows of itself, or a `Series` of it."""
+
+    def __init__(self, values, is_frame):
+        self.values = np.array(values, object)
+        if is_frame:
+            self.values, self.columns = self.values[:, None], ["class"]
+        else:
+            self.dtype = self.values.dtype
+        self.shape = self.values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __iter__(self):
+        return iter(self.columns if hasattr(self, "columns") else self.values)
+
+    def __bool__(self):
+        raise ValueError("The truth value is ambiguous.")
+
+
+FORMS = {
+    "array": np.array,
+    "column": lambda names: np.array(names)[:, None],
+    "series": lambda names: Table(names, is_frame=False),
+    "frame": lambda names: Table(names, is_frame=True),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_names_in_any_form(form):
+    images, labels = random_images(N)
+    model = small_model(class_names=form(NAMES))
+    assert model.class_names == NAMES
+    assert {type(name) for name in model.class_names} == {str}
+    model.adapt(images, form(np.array(NAMES)[labels].tolist()), verbose=0)
+    assert model.classifier.counts.numpy().tolist() == np.bincount(labels).tolist()
+    assert model.add_classes(2, form(["emu", "fox"])).class_names == [*NAMES, "emu", "fox"]
+    assert model.remove_classes(form(["cat"])).class_names == NAMES[1:]
+    assert model.merge_classes({"pet": form(["cat", "dog"])}).class_names == ["pet", "owl"]
+
+
+@pytest.mark.parametrize(
+    "form", [tf.constant, lambda names: [[name] for name in names]], ids=["tf", "nested"]
+)
+def test_labels_by_name_in_tensors_and_nested_lists(form):
+    images, labels = random_images(N)
+    model = small_model(class_names=NAMES)
+    model.fit(images, form([NAMES[label] for label in labels]), verbose=0)
+    assert model.classifier.counts.numpy().tolist() == np.bincount(labels).tolist()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("names", [3, set(NAMES), dict.fromkeys(NAMES)])
+def test_class_names_that_are_none(names):
+    message = r"`class_names` must be 3 different strings in order.*Received: class_names="
+    with pytest.raises(ValueError, match=message):
+        small_model(class_names=names)
+
+
+@pytest.mark.bad_input
+def test_changes_of_classes_name_their_arguments():
+    model = small_model(class_names=NAMES)
+    for names in (5, "ab", [], ["emu", "cat"], [1, 2]):
+        with pytest.raises(
+            ValueError, match=r"`names` must be 2 strings.*Received: names="
+        ):
+            model.add_classes(2, names)
+    with pytest.raises(ValueError, match=r"`labels` must be of classes.*Received: 'emu'"):
+        model.remove_classes(["emu"])
+    with pytest.raises(ValueError, match=r"`groups` must be of classes.*Received: 'emu'"):
+        model.merge_classes({"bird": "emu"})
+    with pytest.raises(ValueError, match="`groups` must be a dictionary from a name"):
+        model.merge_classes({1: ["cat", "dog"]})
 
 
 def test_probabilities_and_classes(named):
