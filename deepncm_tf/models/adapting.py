@@ -15,7 +15,8 @@ from deepncm_tf.models.no_samples import RefuseEmpty
 from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.samples import Samples, refuse_none
 
-ARRAYS = ("inputs", "labels", "weights")
+# No input of a backbone has such a name, in which Keras allows no "/".
+ARRAYS = ("adapt/inputs", "adapt/labels", "adapt/weights")
 
 
 class Pass(BackendStep):

@@ -132,6 +132,18 @@ def test_what_is_wrong_with_inputs_is_named(named):
         DeepNCM(backbone, OnlineMean(C))
 
 
+@pytest.mark.parametrize("names", [("inputs", "labels"), ("labels", "weights")])
+def test_inputs_may_have_any_name(names):
+    inputs = {name: keras.Input((2,), name=name) for name in names}
+    features = keras.layers.Concatenate()(list(inputs.values()))
+    model = DeepNCM(keras.Model(inputs, features), SubCentroids(C, 2))
+    x = {name: RNG.normal(size=(N, 2)).astype("float32") for name in names}
+    dataset = tf.data.Dataset.from_tensor_slices((x, LABELS)).batch(4)
+    for data in ((x, LABELS), (dataset,)):
+        model.adapt(*data, reset=False, verbose=0)
+    assert model.classifier.count.numpy().tolist() == [8, 8, 8]
+
+
 class Batches(keras.utils.PyDataset):
     def __init__(self, x, y, **kwargs):
         super().__init__(**kwargs)
