@@ -8,7 +8,7 @@ from deepncm_tf import classifiers
 from deepncm_tf.models import inputs as model_inputs
 from deepncm_tf.models import padding
 from deepncm_tf.models.class_names import as_names
-from deepncm_tf.models.embedding import FeatureModel, extract_features
+from deepncm_tf.models.embedding import FeatureModel, check_features, extract_features
 from deepncm_tf.models.predicting_model import PredictingModel
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -59,7 +59,8 @@ class DeepNCM(PredictingModel):
         Logits, `(batch, ..., num_classes)`, float32 or wider.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range, or the backbone does not give one
+            tensor of features; where it does not say, when the model is built.
 
     Example:
         >>> from official_resnet import cifar_resnet
@@ -127,6 +128,7 @@ class DeepNCM(PredictingModel):
         self._input_shapes = keras.tree.map_shape_structure(tuple, shapes)
         feature_model = FeatureModel(self.backbone, self.embedding, self.normalize)
         symbols = model_inputs.symbols(self._input_shapes, self._input_dtypes)
+        check_features(model_inputs.given_by(self.backbone, symbols), "backbone")
         features = feature_model(symbols)
         if not self.classifier.built:
             self.classifier.build(features.shape)

@@ -29,6 +29,22 @@ class FeatureModel(BackendStep):
         return extract_features(self.backbone, self.embedding, self.normalize, x, training)
 
 
+def check_features(features, name):
+    """Raises a `ValueError` unless a model gives one tensor of features, with d known.
+
+    Args:
+        features: What it gives, a structure of tensors.
+        name: String, name of the argument with the model.
+    """
+    shape = tuple(getattr(features, "shape", ()))
+    if len(shape) < 2 or shape[-1] is None:
+        shapes = keras.tree.map_structure(lambda part: tuple(part.shape), features)
+        raise ValueError(
+            f"`{name}` must give one tensor of features, (batch, ..., d) with d known. "
+            f"Received: one that gives shapes {shapes}"
+        )
+
+
 def extract_features(backbone, embedding, normalize, x, training):
     features = padding.features_of(backbone, model_inputs.as_taken(backbone, x), training)
     if embedding is not None:

@@ -86,6 +86,15 @@ def as_taken(backbone, x):
     return x
 
 
+def given_by(backbone, x):
+    """What a backbone says that it gives, or else does for symbols: a structure of them."""
+    outputs = getattr(backbone, "outputs", None) if backbone.built else None
+    if not outputs:
+        return backbone(as_taken(backbone, x))
+    is_named = isinstance(getattr(backbone, "_outputs_struct", None), dict)
+    return backbone.output if is_named else outputs[0] if len(outputs) == 1 else outputs
+
+
 def check_shapes(x, wanted):
     """Raises a `ValueError` unless inputs have the shapes that a model was built for.
 

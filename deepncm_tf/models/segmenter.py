@@ -8,7 +8,7 @@ import official_resnet  # noqa: F401  registers the backbone's layers for `load_
 from deepncm_tf import classifiers
 from deepncm_tf.models import decoders, padding, prototype_losses
 from deepncm_tf.models.class_names import as_names
-from deepncm_tf.models.embedding import FeatureModel
+from deepncm_tf.models.embedding import FeatureModel, check_features
 from deepncm_tf.models.exporting import export_endpoints
 from deepncm_tf.models.inputs import check_shapes, is_arrays, unpack_inputs
 from deepncm_tf.models.pixel_model import RANK, PixelModel
@@ -145,6 +145,7 @@ class Segmenter(PixelModel):
         self._image_shape = tuple(self.backbone.inputs[0].shape)
         maps = self.backbone.outputs
         features = self.decoder(maps)
+        check_features(features, "decoder")
         outputs = {"features": features}
         if self.auxiliary_head is not None:
             outputs["auxiliary"] = self.auxiliary_head(maps[-2:][0])

@@ -37,6 +37,44 @@ def test_bad_backbone():
         DeepNCM("resnet", OnlineMean(C))
 
 
+def backbone_of(outputs, shape=(4,)):
+    x = keras.Input(shape)
+    return keras.Model(x, outputs(x))
+
+
+class TwoOutputs(keras.Model):
+    def call(self, x, training=False):
+        return x, x
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("embedding_dim", [None, 5])
+@pytest.mark.parametrize(
+    ("backbone", "shapes"),
+    [
+        (lambda: backbone_of(lambda x: [x, x]), r"\[\(None, 4\), \(None, 4\)\]"),
+        (lambda: backbone_of(lambda x: {"f": x}), r"\{'f': \(None, 4\)\}"),
+        (lambda: backbone_of(lambda x: x, (None,)), r"\(None, None\)"),
+        (lambda: backbone_of(keras.layers.Reshape(()), (1,)), r"\(None,\)"),
+        (
+            lambda: keras.Sequential([keras.Input((None, 3)), keras.layers.Flatten()]),
+            r"\(None, None\)",
+        ),
+        (TwoOutputs, r"\(\(None, 4\), \(None, 4\)\)"),
+    ],
+)
+def test_backbones_without_one_tensor_of_features(backbone, shapes, embedding_dim):
+    message = f"`backbone` must give one tensor of features, .*Received: .* shapes {shapes}"
+    with pytest.raises(ValueError, match=message):
+        model = DeepNCM(backbone(), OnlineMean(C), embedding_dim=embedding_dim)
+        model.adapt(np.zeros((4, 4), "float32"), np.zeros(4), verbose=0)
+
+
+def test_a_backbone_with_its_one_output_in_a_list():
+    model = DeepNCM(backbone_of(lambda x: [keras.layers.Identity()(x)]), OnlineMean(C))
+    assert model.predict(np.zeros((2, 4), "float32"), verbose=0).shape == (2, C)
+
+
 @pytest.mark.bad_input
 def test_bad_classifier():
     with pytest.raises(ValueError, match="Received: classifier='decay'"):

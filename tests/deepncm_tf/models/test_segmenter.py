@@ -182,6 +182,10 @@ def test_bad_arguments():
     ):
         with pytest.raises(ValueError, match=r"`ignore_class` must be .*='sky'"):
             part()
+    fine, coarse = keras.Input((6, 8, 4)), keras.Input((3, 4, 6))
+    same = keras.Model([fine, coarse], [fine, coarse])
+    with pytest.raises(ValueError, match="`decoder` must give one tensor of features"):
+        Segmenter(maps(), Softmax(C), decoder=same)
 
 
 @pytest.mark.bad_input
