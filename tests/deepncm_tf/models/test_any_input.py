@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean, SubCentroids
+from deepncm_tf.models import embedding
 
 C, N = 3, 12
 RNG = np.random.default_rng(0)
@@ -130,6 +131,20 @@ def test_what_is_wrong_with_inputs_is_named(named):
     backbone = keras.Model(inputs, keras.layers.Concatenate()(list(inputs.values())))
     with pytest.raises(ValueError, match='no input with the name "index"'):
         DeepNCM(backbone, OnlineMean(C))
+
+
+def test_a_backbone_gets_a_plain_dictionary_of_symbols(monkeypatch):
+    """Of which JAX takes no subclass, such as Keras makes of an attribute of a model."""
+    seen = []
+    call = embedding.FeatureModel.__call__
+    monkeypatch.setattr(
+        embedding.FeatureModel,
+        "__call__",
+        lambda self, x: seen.append(type(x)) or call(self, x),
+    )
+    model = DeepNCM(named_backbone(), OnlineMean(C))
+    model.add_classes(1)
+    assert seen == [dict, dict]
 
 
 @pytest.mark.parametrize("names", [("inputs", "labels"), ("labels", "weights")])
