@@ -13,7 +13,6 @@ from deepncm_tf.utils.arguments import check_choice
 from deepncm_tf.utils.errors import UserError
 
 SPLITS = ("train", "test")
-VALIDATION = ("val", "valid", "validation")  # what others call what is held out
 TEST_FRACTION = 0.2  # where there is no test/
 SHOWN = 5  # files that a message names
 
@@ -101,8 +100,7 @@ def load_test(root, image_size, on_bad_image="fail", middle=1.0):
 
 
 def read_listings(root, image_size, on_bad_image="fail"):
-    """Lists the pictures of a folder that can be read, after reading each once: not those
-    that were read in an earlier process and have not changed, see `scan_cache`.
+    """Lists a folder's pictures that can be read, by reading those that are new or changed.
 
     Args:
         root, image_size, on_bad_image: As for `load`.
@@ -154,8 +152,7 @@ def scan(root):
         for name, class_folder in _class_folders(folder).items():
             if name not in names:
                 raise FolderError(
-                    f"A folder's test/ must have the classes of its train/. Received: "
-                    f"{class_folder}"
+                    f"A test/ must have the classes of its train/. Received: {class_folder}"
                 )
             found = sorted(_pictures(class_folder, {_identity(folder)}))
             if not found:
@@ -248,11 +245,10 @@ def _splits(root):
     folders = {split: root / split for split in SPLITS}
     if all(folder.is_dir() for folder in folders.values()):
         return folders
-    held_out = next((root / name for name in VALIDATION if (root / name).is_dir()), None)
-    if folders["train"].is_dir() and held_out is not None:
+    others = [root / n for n in ("val", "valid", "validation") if (root / n).is_dir()]
+    if folders["train"].is_dir() and others:
         raise FolderError(
-            "What is held out beside train/ must be in test/. Received: "
-            f"{held_out}, which would be a class; rename it, or link test/ to it"
+            f"What is held out beside train/ must be in test/. Received: {others[0]}"
         )
     return {"train": root}
 

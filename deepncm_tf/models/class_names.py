@@ -77,8 +77,8 @@ def to_number(model, label, argument):
         number = -1
     if not 0 <= number < model.num_classes:
         raise ValueError(
-            f"`{argument}` must be of classes: numbers from 0 to {model.num_classes - 1}, or "
-            f"names in `class_names`. Received: {label!r}"
+            f"`{argument}` must be of classes: numbers from 0 to {model.num_classes - 1}, "
+            f"or names in `class_names`. Received: {label!r}"
         )
     return number
 

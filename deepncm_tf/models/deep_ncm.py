@@ -125,10 +125,9 @@ class DeepNCM(PredictingModel):
         if self.built:
             return
         shapes, _ = model_inputs.unpack_inputs(input_shape)
-        shapes = dict(shapes) if isinstance(shapes, dict) else shapes  # JAX takes no other
-        symbols = model_inputs.symbols(shapes, self._input_dtypes)
         self._input_shapes = keras.tree.map_shape_structure(tuple, shapes)
         feature_model = FeatureModel(self.backbone, self.embedding, self.normalize)
+        symbols = model_inputs.symbols(self._input_shapes, self._input_dtypes)
         check_features(model_inputs.given_by(self.backbone, symbols), "backbone")
         features = feature_model(symbols)
         if not self.classifier.built:

@@ -180,7 +180,7 @@ def line_break(root):
         (lambda root: root.mkdir(), "two classes or more. Received: none in"),
         (no_classes, "two classes or more. Received: none in"),
         (one_class, r"two classes or more. Received: 1 \(dog\) in"),
-        (validation_for_test, "beside train/ must be in test/. Received: .*val, which"),
+        (validation_for_test, "beside train/ must be in test/. Received: .*val$"),
         (empty_class, r"must have a picture \(.*Received: .*cat, which has none"),
         (class_of_other_files, r"Received: .*cat, which has none"),
         (loop, "lead back .*Received: .*again, which is met twice"),

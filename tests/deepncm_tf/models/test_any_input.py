@@ -136,14 +136,11 @@ def test_what_is_wrong_with_inputs_is_named(named):
 def test_a_backbone_gets_a_plain_dictionary_of_symbols(monkeypatch):
     """Of which JAX takes no subclass, such as Keras makes of an attribute of a model."""
     seen = []
-    call = embedding.FeatureModel.__call__
+    model, call = embedding.FeatureModel, embedding.FeatureModel.__call__
     monkeypatch.setattr(
-        embedding.FeatureModel,
-        "__call__",
-        lambda self, x: seen.append(type(x)) or call(self, x),
+        model, "__call__", lambda self, x: seen.append(type(x)) or call(self, x)
     )
-    model = DeepNCM(named_backbone(), OnlineMean(C))
-    model.add_classes(1)
+    DeepNCM(named_backbone(), OnlineMean(C)).add_classes(1)
     assert seen == [dict, dict]
 
 

@@ -117,7 +117,7 @@ def test_changes_of_classes_name_their_arguments():
     with pytest.raises(ValueError, match=r"`labels` must be of classes.*Received: 'emu'"):
         model.remove_classes(["emu"])
     with pytest.raises(ValueError, match=r"`groups` must be of classes.*Received: 'emu'"):
-        model.merge_classes({"bird": "emu"})
+        model.merge_classes({"bird": ["emu"]})
     with pytest.raises(ValueError, match="`groups` must be a dictionary from a name"):
         model.merge_classes({1: ["cat", "dog"]})
 
