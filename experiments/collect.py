@@ -56,7 +56,7 @@ def read_run(folder):
     """
     folder = pathlib.Path(folder)
     result = json.loads((folder / "result.json").read_text())
-    if "epochs" not in result:
+    if "final_test_accuracy" not in result:
         raise ValueError(f"{folder / 'result.json'} is not that of a finished run")
     return {
         **result,
