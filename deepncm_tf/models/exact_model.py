@@ -90,13 +90,25 @@ class ExactModel(ExactStep):
         y = self.as_labels(y)
         if validation_data is not None:
             validation_data = self._checked_validation(validation_data)
+        class_weight = to_class_weight(self, class_weight)
+        if (
+            class_weight
+            and min(class_weight) < 0
+            and callable(getattr(x, "cardinality", 0))
+        ):
+            raise ValueError(
+                "`class_weight` must be None with a tf.data.Dataset and an `ignore_class` "
+                "below 0, where Keras finds no weight: put weights into the dataset, or "
+                "change such labels to a number >= 0. Received: "
+                f"ignore_class={self.ignore_class}"
+            )
         callbacks = with_callbacks(self.own_callbacks(), callbacks, self)
         return super().fit(
             x,
             y,
             callbacks=callbacks,
             validation_data=validation_data,
-            class_weight=to_class_weight(self, class_weight),
+            class_weight=class_weight,
             **others,
         )
 

@@ -154,3 +154,16 @@ def test_class_weights_beside_a_label_of_no_class():
         loss = fit(as_dataset, model, images, labels, weights)
         mean = np.mean(np.where(labels[3:] == 0, 9.0, 1.0)) * np.log(C)
         assert loss == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.bad_input
+def test_class_weights_beside_a_negative_label_of_no_class():
+    images, labels = random_images(N, C)
+    labels[:3] = -1
+    losses = [
+        fit(as_arrays, small_model(ignore_class=-1), images, labels, {0: 9.0}),
+        fit(as_arrays, small_model(ignore_class=255), images, labels % 256, {0: 9.0}),
+    ]
+    assert losses[0] == pytest.approx(losses[1])
+    with pytest.raises(ValueError, match=r"`class_weight` must be .*ignore_class=-1"):
+        fit(as_dataset, small_model(ignore_class=-1), images, labels, {0: 9.0})
