@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels of no class, `ignore_class`: they take no part in anything."""
+
+import keras
+import numpy as np
+import pytest
+
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean, SubCentroids
+
+C, N = 3, 12
+RNG = np.random.default_rng(0)
+LABELS = (np.arange(N) % C).astype("int32")
+NUMBERS = (RNG.normal(size=(N, 2)) + LABELS[:, None]).astype("float32")
+
+
+def compiled(model):
+    model.compile("sgd", metrics=["accuracy"])
+    return model
+
+
+def pixels_model(**kwargs):
+    backbone = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Dense(4)])
+    return DeepNCM(backbone, OnlineMean(C), **kwargs)
+
+
+def test_void_labels_take_no_part():
+    x = RNG.normal(size=(8, 2, 2, 3)).astype("float32")
+    y = RNG.integers(C, size=(8, 2, 2)).astype("int32")
+    y[:, 0] = 255  # half of the pixels
+    model = pixels_model(ignore_class=255)
+    model.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"])
+    logs = model.train_on_batch(x, y, return_dict=True)
+    seen = y != 255
+    assert model.classifier.counts.numpy().sum() == seen.sum()
+    figures = model.evaluate(x, y, verbose=0, return_dict=True)
+    logits = model.predict(x, verbose=0)[seen]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    logs_of_all = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    expected = -np.take_along_axis(logs_of_all, y[seen][:, None], axis=-1).mean()
+    assert figures["loss"] == pytest.approx(expected, rel=1e-5)
+    assert figures["accuracy"] == pytest.approx((logits.argmax(-1) == y[seen]).mean())
+    assert np.isfinite(logs["loss"])
+    clone = DeepNCM.from_config(model.get_config())
+    assert clone.ignore_class == 255
+
+
+def test_void_labels_in_parts_of_a_batch_weigh_as_in_the_whole():
+    x = RNG.normal(size=(8, 2, 2, 3)).astype("float32")
+    y = RNG.integers(C, size=(8, 2, 2)).astype("int32")
+    y[:3] = 255  # all of the first part
+    whole, parts = (pixels_model(ignore_class=255, accumulate_steps=n) for n in (1, 2))
+    parts.set_weights(whole.get_weights())
+    for model in (whole, parts):
+        model.compile(keras.optimizers.SGD(0.1))
+        model.train_on_batch(x, y)
+    for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [OnlineMean, SubCentroids, NeighborhoodComponents])
+def test_a_class_that_is_ignored_is_as_void(cls):
+    x = NUMBERS
+    results = []
+    for ignore_class, y in ((1, LABELS), (255, np.where(LABELS == 1, 255, LABELS))):
+        keras.utils.set_random_seed(1)
+        bank = {"bank_size": N} if cls is NeighborhoodComponents else {}
+        backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+        model = compiled(DeepNCM(backbone, cls(C, **bank), ignore_class=ignore_class))
+        model.fit(x, y, batch_size=N, shuffle=False, verbose=0)
+        assert np.asarray(model.classifier.seen()).tolist() == [True, False, True]
+        figures = model.evaluate(x, y, verbose=0, return_dict=True)
+        trained = model.get_weights()
+        model.adapt(x, y, verbose=0)
+        results.append((figures, trained, model.get_weights()))
+    assert figures["unseen"] == 0
+    keras.tree.map_structure(np.testing.assert_array_equal, *results)
+
+
+def test_no_exemplar_is_of_a_class_that_is_ignored():
+    x = NUMBERS
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, SubCentroids(C, 2), ignore_class=1)
+    assert model.anchor(x, LABELS, verbose=0).labels.tolist() == [[0, 0], [-1, -1], [2, 2]]
+
+
+@pytest.mark.bad_input
+def test_the_error_of_a_void_label_names_the_argument():
+    x, y = np.zeros((2, 2, 2, 3), "float32"), np.full((2, 2, 2), 255)
+    model = compiled(pixels_model())
+    with pytest.raises(ValueError, match=r"DeepNCM\(ignore_class=.*label of 255"):
+        model.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match=r"Received: ignore_class=0\.5"):
+        pixels_model(ignore_class=0.5)
