@@ -6,7 +6,6 @@ import numpy as np
 
 from deepncm_tf.evaluation.explanation import Exemplars, find_exemplars
 from deepncm_tf.models.inputs import labelled_arrays
-from deepncm_tf.numerics.bank import UNKNOWN
 from deepncm_tf.numerics.labels import to_class_numbers
 
 
@@ -43,9 +42,8 @@ def anchor(model, x, y=None, images=None, **kwargs):
     steps = kwargs.pop("steps", None) if y is None else None
     x, y, index = labelled_arrays(x, y, model.input_shapes, steps)
     first = keras.tree.flatten(x)[0]
-    y = to_class_numbers(y, "y", len(first), model.classifier.num_classes)
-    if model.ignore_class is not None:
-        y = np.where(y == model.ignore_class, UNKNOWN, y)
+    num_classes, ignored = model.classifier.num_classes, model.ignore_class
+    y = to_class_numbers(y, "y", len(first), num_classes, ignore_class=ignored)
     images = first if images is None else np.asarray(images)
     if not len(first) or len(images) != len(first):
         raise ValueError(

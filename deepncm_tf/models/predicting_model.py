@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepncm_tf.evaluation.wording import UNKNOWN
 from deepncm_tf.models.class_names import names_of, to_numbers
 from deepncm_tf.models.inputs import is_arrays, unpack_inputs
 from deepncm_tf.models.judging_model import JudgingModel
@@ -149,7 +150,7 @@ class PredictingModel(JudgingModel):
         images = _pictures(images, x, len(features))
         units = ops.convert_to_numpy(self.classifier.unit_features(features))
         found = bank.lookup(units, k)
-        names = np.array(names_of(self))
+        names = np.array([*names_of(self), UNKNOWN])  # the last is that of label -1
         labels = None
         if y is not None:
             labels = names[self._class_numbers(y, len(features))].tolist()
@@ -202,7 +203,10 @@ class PredictingModel(JudgingModel):
     def _class_numbers(self, y, count):
         from deepncm_tf.numerics.labels import to_class_numbers
 
-        return to_class_numbers(self.as_labels(y), "y", count, self.num_classes)
+        y = self.as_labels(y)
+        return to_class_numbers(
+            y, "y", count, self.num_classes, ignore_class=self.ignore_class
+        )
 
     def _unit_features(self, x, **kwargs):
         features = ops.convert_to_tensor(self.embed(x, **kwargs))

@@ -66,9 +66,11 @@ def calibrate(model, x, y=None, score="distance", alpha=0.05, **kwargs):
     steps = kwargs.pop("steps", None) if y is None else None
     x, y, _ = labelled_arrays(x, y, model.input_shapes, steps)
     number = len(keras.tree.flatten(x)[0])
-    classifier = model.classifier
-    y = to_class_numbers(y, "y", number, classifier.num_classes)
-    check_calibrates(classifier, number, score, alpha)  # first: features take their time
+    classifier, ignored = model.classifier, model.ignore_class
+    y = to_class_numbers(y, "y", number, classifier.num_classes, ignore_class=ignored)
+    if (y < 0).any():
+        x, y = keras.tree.map_structure(lambda part: part[y >= 0], x), y[y >= 0]
+    check_calibrates(classifier, len(y), score, alpha)  # first: features take their time
     model.calibration = calibrate_features(
         classifier, model.embed(x, **kwargs), y, score, alpha
     )

@@ -160,7 +160,9 @@ def check(labels, sample_weight, num_classes, features_shape):
         _refuse_wrong(sample_weight, "sample_weight", "finite numbers >= 0")
 
 
-def to_class_numbers(labels, name, count=None, num_classes=None, unknown=False):
+def to_class_numbers(
+    labels, name, count=None, num_classes=None, unknown=False, ignore_class=None
+):
     """Class numbers of labels that are at hand, not traced.
 
     Args:
@@ -170,9 +172,10 @@ def to_class_numbers(labels, name, count=None, num_classes=None, unknown=False):
         count: Int n, or None for any.
         num_classes: Int, or None for any number of classes.
         unknown: Bool, whether numbers below 0 are allowed, for samples of no known class.
+        ignore_class: Int, a label of no class, or None.
 
     Returns:
-        `(n,)` int64 array.
+        `(n,)` int64 array, -1 for `ignore_class`.
 
     Raises:
         ValueError: If they are not that.
@@ -182,10 +185,11 @@ def to_class_numbers(labels, name, count=None, num_classes=None, unknown=False):
     received = f"{name} of shape {array.shape} and dtype {array.dtype}"
     wanted = "integers" if num_classes is None else f"integers from 0 to {num_classes - 1}"
     wanted += ", below 0 where unknown," if unknown else ""
+    is_one_hot = False
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     elif array.ndim == 2 and num_classes in (None, array.shape[1]):
-        array = array.argmax(axis=1)
+        array, is_one_hot = array.argmax(axis=1), True
     if array.ndim != 1 or count not in (None, len(array)):
         of_samples = "" if count is None else f" of {count} samples"
         raise ValueError(
@@ -202,6 +206,10 @@ def to_class_numbers(labels, name, count=None, num_classes=None, unknown=False):
         wrong |= numbers < 0
     if num_classes is not None:
         wrong |= numbers >= num_classes
+    if ignore_class is not None and not is_one_hot:
+        ignored = array == ignore_class
+        numbers[ignored] = -1
+        wrong &= ~ignored
     if wrong.any():
         raise ValueError(
             f"`{name}` must be {wanted} or one-hot. Received: {array[wrong][0]} at "

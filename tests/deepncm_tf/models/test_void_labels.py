@@ -92,3 +92,27 @@ def test_the_error_of_a_void_label_names_the_argument():
         model.fit(x, y, verbose=0)
     with pytest.raises(ValueError, match=r"Received: ignore_class=0\.5"):
         pixels_model(ignore_class=0.5)
+
+
+@pytest.mark.parametrize("ignore_class", [1, 255, -1])
+def test_void_labels_where_samples_are_looked_at(ignore_class, tmp_path):
+    y = np.where(LABELS == 1, ignore_class, LABELS)
+    pictures = np.zeros((N, 4, 4, 3), "uint8")
+    backbone = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+    model = DeepNCM(backbone, SubCentroids(C, 2), ignore_class=ignore_class)
+    model.adapt(NUMBERS, y, verbose=0)
+    exemplars = model.anchor(NUMBERS, y, verbose=0)
+    assert exemplars.labels.tolist() == [[0, 0], [-1, -1], [2, 2]]
+    with pytest.warns(UserWarning, match="1 of 3 classes, 1 for example with 0"):
+        calibration = model.calibrate(NUMBERS, y, alpha=0.5, verbose=0)
+    assert calibration.class_counts.tolist() == [4, 0, 4]
+    expected = np.where(LABELS == 1, -1, LABELS)
+    assert model.index(NUMBERS, y, verbose=0).labels.tolist() == expected.tolist()
+    known, page = (NUMBERS, y, pictures), tmp_path / "gallery.html"
+    model.gallery(NUMBERS, page, known, y, k=2, images=pictures, verbose=0)
+    assert "unknown" in page.read_text()
+    explained = model.explain(
+        NUMBERS, tmp_path / "report", y, known, images=pictures, verbose=0
+    )
+    labels = [one["label"] for one in explained]
+    assert labels == ["unknown" if c < 0 else str(c) for c in expected]
