@@ -2,6 +2,7 @@
 """The augmentations: of each, what is drawn for an epoch, and what becomes of images."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -32,20 +33,21 @@ def draw_crops(num_samples, seed, epoch, flip, image_size=32):
     return offsets, flips if flip else tf.zeros_like(flips)
 
 
-def crop_and_mirror(images, offsets, flips):
+def crop_and_mirror(images, offsets, flips, mode="CONSTANT"):
     """Pads each image by an eighth, crops it at a given place and mirrors it where asked.
 
     Args:
         images: `(batch, height, width, channels)`.
         offsets: int32 `(batch, 2)`, row and column of the crop, 0..8 for a height of 32.
         flips: bool `(batch,)`.
+        mode: String, that of `tf.pad`: `"CONSTANT"` for black, or `"REFLECT"`.
 
     Returns:
         Images of the same shape and dtype.
     """
     height, width = images.shape[1:3]
     both = [padding(height)] * 2
-    padded = tf.pad(images, [[0, 0], both, both, [0, 0]])
+    padded = tf.pad(images, [[0, 0], both, both, [0, 0]], mode)
     rows = offsets[:, :1] + tf.range(height)  # (batch, height)
     columns = tf.range(width)
     columns = tf.where(flips[:, None], width - 1 - columns, columns)
@@ -102,6 +104,7 @@ class Augmentation:
 
 AUGMENTATIONS = {
     "standard": Augmentation(draw_crops, crop_and_mirror),
+    "reflect": Augmentation(draw_crops, functools.partial(crop_and_mirror, mode="REFLECT")),
     "snca": Augmentation(colour_augmentation.draw, colour_augmentation.augment),
     "imagenet": Augmentation(draw_keys, mirror, crops_files=True),
 }

@@ -57,9 +57,11 @@ RUN_FLAGS = (
     choice(
         "augmentation",
         "standard",
-        ("standard", "snca", "imagenet"),
-        "Crops of padded images, mirrored; crops of any size, colours and gray; or crops "
-        "of any size and proportions, of pictures as they are in their files, mirrored.",
+        ("standard", "reflect", "snca", "imagenet"),
+        "Crops of images padded with black, mirrored; or padded with their own mirror "
+        "image, so that their mean and variance stay near those of a test image; crops of "
+        "any size, colours and gray; or crops of any size and proportions, of pictures as "
+        "they are in their files, mirrored.",
         task="classification",
     ),
     Flag(

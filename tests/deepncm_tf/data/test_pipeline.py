@@ -36,17 +36,24 @@ def test_standardize(data):
     np.testing.assert_allclose(pipeline.standardize(images), expected, atol=1e-5)
 
 
-def test_augment_against_a_loop(data):
+CROPS = pytest.mark.parametrize(
+    ("name", "mode"), [("standard", "constant"), ("reflect", "reflect")]
+)
+
+
+@CROPS
+def test_augment_against_a_loop(data, name, mode):
     images, _ = data
     rng = np.random.default_rng(1)
     offsets = rng.integers(9, size=(N, 2)).astype("int32")
     flips = rng.integers(2, size=N).astype(bool)
     offsets[:3] = [[0, 0], [8, 8], [4, 4]]
-    actual = augmentation.crop_and_mirror(images, offsets, flips).numpy()
+    augment = augmentation.AUGMENTATIONS[name].augment
+    actual = augment(images, offsets, flips).numpy()
     for image, (row, column), flip, result in zip(
         images, offsets, flips, actual, strict=True
     ):
-        padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+        padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode)
         crop = padded[row : row + 32, column : column + 32]
         np.testing.assert_array_equal(result, crop[:, ::-1] if flip else crop)
 
@@ -196,15 +203,17 @@ def test_few_batches_of_a_source_are_made_ahead(data):
     assert 3 * BATCH <= source.made < len(source) / 4
 
 
+@CROPS
 @pytest.mark.parametrize(("size", "padding"), [(224, 28), (32, 4), (20, 2), (4, 1)])
-def test_larger_images_are_padded_by_more(size, padding):
+def test_larger_images_are_padded_by_more(size, padding, name, mode):
     images = np.random.default_rng(0).integers(256, size=(3, size, size, 3)).astype("uint8")
     offsets, _ = augmentation.draw_crops(500, 0, 0, flip=False, image_size=size)
     assert (offsets.numpy().min(), offsets.numpy().max()) == (0, 2 * padding)
     offsets = np.array([[0, 0], [2 * padding, padding], [padding, 1]], "int32")
-    found = augmentation.crop_and_mirror(images, offsets, np.zeros(3, bool)).numpy()
+    augment = augmentation.AUGMENTATIONS[name].augment
+    found = augment(images, offsets, np.zeros(3, bool)).numpy()
     for image, (row, column), result in zip(images, offsets, found, strict=True):
-        padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode)
         expected = padded[row : row + size, column : column + size]
         np.testing.assert_array_equal(result, expected)
 

@@ -72,7 +72,7 @@ from deepncm_tf import flags
         ({"train_epochs": -1}, "--train_epochs must be an integer >= 1"),
         ({"max_train_steps": 0}, "--max_train_steps must be an integer >= 1"),
         ({"epochs_between_evals": 0}, "--epochs_between_evals must be an integer >= 1"),
-        ({"augmentation": "more"}, "--augmentation must be one of standard, snca"),
+        ({"augmentation": "more"}, "--augmentation must be one of standard, reflect, snca"),
         ({"recipe": "adam"}, "--recipe must be one of official, snca, fast"),
         ({"learning_rate": 0.0}, "--learning_rate must be a positive number"),
         ({"learning_rate": float("inf")}, "--learning_rate must be a positive number"),

@@ -234,7 +234,7 @@ def test_what_cannot_be_anchored():
     dataset = tf.data.Dataset.from_tensor_slices(images).batch(2)
     with pytest.raises(ValueError, match="Received: a dataset without labels"):
         model.anchor(dataset)
-    with pytest.raises(ValueError, match="Received: an empty dataset"):
+    with pytest.raises(ValueError, match="`x` must hold at least one sample"):
         model.anchor(tf.data.Dataset.zip(dataset, dataset).take(0))
 
 
