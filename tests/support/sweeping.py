@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drives `run_experiments.sh` in tests, with runs that train nothing."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -117,7 +118,8 @@ class Sweep:
         for line in filter(None, children):
             pid, name = line.split(maxsplit=1)
             if name.startswith(("parallel", "perl", "run_experiments")):
-                os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may have ended since
+                    os.kill(int(pid), signal.SIGKILL)
         driver.wait(10)
 
 
