@@ -2,6 +2,7 @@
 """Models that train exactly: `fit` and `evaluate`, and what they refuse."""
 
 import keras
+import numpy as np
 
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models.class_names import to_class_weight
@@ -165,9 +166,16 @@ class ExactModel(ExactStep):
         return super().predict(x, callbacks=callbacks, **others)
 
     def as_labels(self, y):
-        """Labels in arrays as numbers; for subclasses whose classes have names."""
+        """Labels in arrays as steps take them; for subclasses whose classes have names.
+
+        Those of shape (n, 1) become (n,): a step is compiled for one number of axes, and
+        the next ones may come in the other shape.
+        """
         labels.refuse_names(y, "y")
-        return y
+        if not (self.built and (isinstance(y, np.ndarray) or keras.ops.is_tensor(y))):
+            return y
+        is_column = len(y.shape) == self.output_rank and y.shape[-1] == 1
+        return y[..., 0] if is_column and self.num_classes > 1 else y
 
     @property
     def carried_variables(self):

@@ -26,7 +26,7 @@ class PredictingModel(JudgingModel):
 
     def as_labels(self, y):
         """Labels, where they may be names in `class_names`, as numbers."""
-        return to_numbers(y, self.class_names)
+        return super().as_labels(to_numbers(y, self.class_names))
 
     def predict_proba(self, x, **kwargs):
         """Probabilities of the classes, `(samples, ..., num_classes)`: softmax of logits.

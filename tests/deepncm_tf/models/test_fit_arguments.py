@@ -167,3 +167,22 @@ def test_class_weights_beside_a_negative_label_of_no_class():
     assert losses[0] == pytest.approx(losses[1])
     with pytest.raises(ValueError, match=r"`class_weight` must be .*ignore_class=-1"):
         fit(as_dataset, small_model(ignore_class=-1), images, labels, {0: 9.0})
+
+
+@pytest.mark.parametrize("first", [(N,), (N, 1)])
+def test_labels_of_one_shape_and_then_of_another(first):
+    images, labels = random_images(N, C)
+    model = small_model()
+    model.fit(images, labels.reshape(first), verbose=0)
+    for shape in ((N,), (N, 1)):
+        other = labels.reshape(shape)
+        model.fit(images, other, validation_data=(images, other), verbose=0)
+        loss = model.evaluate(images, other, verbose=0, return_dict=True)["loss"]
+        assert loss == model.test_on_batch(images, other, return_dict=True)["loss"]
+    model = DeepNCM(
+        keras.Sequential([keras.Input((1, 2)), keras.layers.Dense(4)]), OnlineMean(C)
+    )
+    model.compile("sgd")
+    steps = np.zeros((N, 1, 2), "float32")  # each with a label for its one step
+    model.fit(steps, labels.reshape(N, 1), verbose=0)
+    assert model.classifier.counts.numpy().sum() == N
