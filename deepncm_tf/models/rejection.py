@@ -49,7 +49,8 @@ def calibrate(model, x, y=None, score="distance", alpha=0.05, **kwargs):
         model: A `DeepNCM`.
         x: Images that training did not see: arrays, as for `predict`, or what gives batches
             of (inputs, labels), as for `fit`, all of which are kept in memory meanwhile.
-        y: Labels of images in arrays, integers, one-hot or names, as for `fit`.
+        y: Labels of images in arrays, integers, one-hot or names, as for `fit`. Images
+            whose label is the model's `ignore_class` are left out.
         score: String, `"distance"` (nearness to the nearest prototype; of a method without
             prototypes the largest logit), `"max_logit"`, `"max_probability"` or `"energy"`.
         alpha: Float in (0, 1), share of images of known classes that may be rejected.
