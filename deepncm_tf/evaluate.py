@@ -18,17 +18,22 @@ if __name__ == "__main__":
     signals.end_program("evaluate")  # also while the rest is imported
 
 import itertools
+import math
 import pathlib
 import sys
 
 from absl import flags as absl_flags
 
 from deepncm_tf.data import bank_files
-from deepncm_tf.flags.flag import positive
 from deepncm_tf.flags.list_flag import define_list
 from deepncm_tf.pages import curves
 from deepncm_tf.runs import output_files, unknown_images
-from deepncm_tf.runs.command_line import CommandLine, define_run_flags, positive_integers
+from deepncm_tf.runs.command_line import (
+    CommandLine,
+    define_run_flags,
+    positive_integers,
+    positive_numbers,
+)
 from deepncm_tf.runs.config import read_config
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
@@ -63,7 +68,7 @@ def main(argv):
     with command_line.errors():
         output_files.check_folder("model_dir", FLAGS.model_dir)
         neighbours = positive_integers("k", FLAGS.k)
-        temperatures = positive_numbers(FLAGS.temperature)
+        temperatures = positive_numbers("temperature", FLAGS.temperature)
         check_search(FLAGS.knn)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
@@ -82,20 +87,6 @@ def main(argv):
         output_files.keep_figures(path, figures)
         if FLAGS.unknown is not None:
             print(draw_roc(path.with_name("roc.png"), figures, FLAGS.unknown))
-
-
-def positive_numbers(texts):
-    """Values of --temperature; raises a ValueError where one is no number above 0."""
-    try:
-        values = [float(text) for text in texts]
-    except ValueError:
-        values = []
-    if not values or not all(map(positive, values)):
-        raise ValueError(
-            "--temperature must be positive numbers, separated by commas. Received: "
-            f"--temperature={','.join(texts)}"
-        )
-    return values
 
 
 def check_search(name):
@@ -134,7 +125,9 @@ def evaluate(
         unknown: Name of a dataset whose test images are of no known class, or None.
 
     Returns:
-        Dictionary: `split`, `knn` and `bank`, what was evaluated and how; `accuracy` of the
+        Dictionary: `split`, `knn` and `bank`, what was evaluated and how;
+        `learnable_parameters` and `class_state`, the numbers of numbers that training
+        learns, and that it keeps of the classes beside them; `accuracy` of the
         classifier itself, and, where its state follows from features, `adapted_accuracy`,
         with the state of all images of the bank instead; for sub-centroids
         `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each
@@ -158,6 +151,8 @@ def evaluate(
     features = run.embed(images)
     queries = np.asarray(classifier.unit_features(features))
     figures = {"split": split, "knn": search, "bank": bank}
+    figures["learnable_parameters"] = _size(run.model.trainable_variables)
+    figures["class_state"] = _size(classifier.non_trainable_variables)
     figures["accuracy"] = evaluation.accuracy(classifier(features), labels)
     bank_features, bank_labels, bank_images = _read_bank(
         run, bank, features.shape[1], max(neighbours)
@@ -181,6 +176,10 @@ def evaluate(
     pairs = itertools.product(neighbours, temperatures)
     figures |= _vote_figures(near, bank_labels, labels, pairs, classifier.num_classes)
     return figures | retrieval.retrieval_metrics(queries, labels)
+
+
+def _size(variables):
+    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _queries(run, split):

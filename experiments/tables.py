@@ -27,9 +27,18 @@ EVALUATIONS = {
     "knn_30_0.05": "kNN, k = 30",
     "induction_accuracy_1": "induction, k = 1",
     "induction_accuracy_30": "induction, k = 30",
+    "backbone_induction_accuracy_1": "by the backbone, k = 1",
+    "backbone_induction_accuracy_30": "by the backbone, k = 30",
     "normalized_mutual_information": "NMI",
 }
-NUMBERS = ("RMD", "NMI", "spread")  # the others are shares
+NUMBERS = {  # the others are shares
+    "RMD": ".3f",
+    "NMI": ".3f",
+    "spread": ".3f",
+    "seconds / epoch": ".0f",
+    "learnt": ",.0f",
+    "class state": ",.0f",
+}
 
 
 def varied(results):
@@ -54,7 +63,7 @@ def records(results):
     table = []
     for result in results:
         identity = runs.flags_identity(result["flags"])
-        seconds = sum(entry["seconds"] for entry in result["metrics"])
+        seconds = [entry["seconds"] for entry in result["metrics"]]
         speeds = [entry["images_per_second"] for entry in result["metrics"]]
         table.append(
             {name: identity.get(name) for name in names}
@@ -62,7 +71,7 @@ def records(results):
             | {name: result[name] for name in PIXEL_FIGURES if name in result}
             | {name: result["evaluation"].get(name) for name in EVALUATIONS}
             | {
-                "seconds": round(seconds, 1),
+                "seconds": round(sum(seconds), 1),
                 "images_per_second": round(statistics.median(speeds)) if speeds else None,
             }
             | result["versions"]
@@ -116,6 +125,9 @@ def markdown(results):
         },
         "RMD": lambda run: run.get("final_test_rmd"),
         "spread": lambda run: run.get("final_spread"),
+        "seconds / epoch": _seconds_per_epoch,
+        "learnt": lambda run: run["evaluation"].get("learnable_parameters"),
+        "class state": lambda run: run["evaluation"].get("class_state"),
     }
     columns = {  # those that there is something in
         title: get
@@ -136,10 +148,18 @@ def markdown(results):
     return "\n".join(lines) + "\n"
 
 
+def _seconds_per_epoch(run):
+    """Median of the training's seconds; one epoch may be short where a run was resumed."""
+    seconds = [entry["seconds"] for entry in run["metrics"]]
+    return statistics.median(seconds) if seconds else None
+
+
 def _cell(title, values):
     if not values:
         return ""
-    return f"{statistics.fmean(values):.3f}" if title in NUMBERS else _percent(values)
+    if title in NUMBERS:
+        return format(statistics.fmean(values), NUMBERS[title])
+    return _percent(values)
 
 
 def write(results, folder, name="results"):

@@ -9,6 +9,7 @@ from absl import flags, logging
 
 from deepncm_tf import flags as run_flags
 from deepncm_tf.flags import topics
+from deepncm_tf.flags.flag import positive
 from deepncm_tf.runs.config import read_config
 from deepncm_tf.runs.folder import RunFolder
 from deepncm_tf.utils import environment, files, quiet, signals
@@ -171,6 +172,20 @@ def positive_integers(name, texts):
     if not values or not all(1 <= value < 2**31 for value in values):
         raise ValueError(
             f"--{name} must be integers >= 1, separated by commas. Received: "
+            f"--{name}={','.join(texts)}"
+        )
+    return values
+
+
+def positive_numbers(name, texts):
+    """As `positive_integers`, for numbers above 0."""
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        values = []
+    if not values or not all(map(positive, values)):
+        raise ValueError(
+            f"--{name} must be positive numbers, separated by commas. Received: "
             f"--{name}={','.join(texts)}"
         )
     return values

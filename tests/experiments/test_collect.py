@@ -68,8 +68,8 @@ def test_markdown_has_mean_and_standard_deviation_over_seeds(folder):
     std = 100 * statistics.stdev(ACCURACIES.values())
     assert "| softmax |" in lines[2]
     assert f"| {mean:.2f} ± {std:.2f}% |" in lines[2]
-    assert lines[2].endswith("|  | 3 |")
-    assert "| 80.00% | 80.00% | 0.100 | 1 |" in lines[3]
+    assert lines[2].endswith("|  | 2 | 3 |")  # no RMD, 2 seconds
+    assert "| 80.00% | 80.00% | 0.100 | 1 | 1 |" in lines[3]
     assert tables.markdown([]) == "No finished runs.\n"
 
 
@@ -124,6 +124,7 @@ def test_the_command_line_writes_tables_and_says_what_is_missing(folder, command
 
 def test_evaluations_of_features_are_collected(folder):
     figures = {"accuracy": 0.9, "knn_30_0.05": 0.625, "knn_1_0.05": 0.5}
+    figures |= {"learnable_parameters": 1234, "class_state": 10}
     for seed in (0, 1):
         path = folder / "x" / str(seed) / "evaluation.json"
         path.write_text(json.dumps({**figures, "knn_30_0.05": 0.6 + seed / 10}))
@@ -134,8 +135,11 @@ def test_evaluations_of_features_are_collected(folder):
     assert "| kNN, k = 1 | kNN, k = 30 | induction, k = 30 | NMI |" in lines[0]
     (decay,) = (line for line in lines if "decay" in line and "0.5" in line)
     assert "| 25.00% | 0.500 |" in decay
+    assert lines[0].endswith("| seconds / epoch | learnt | class state | n |")
+    assert decay.endswith("| 1 |  |  | 1 |")
     (softmax,) = (line for line in lines if "softmax" in line)
     assert f"| 65.00 ± {100 * statistics.stdev([0.6, 0.7]):.2f}% |" in softmax
+    assert softmax.endswith("| 2 | 1,234 | 10 | 3 |")
     records = tables.records(results)
     assert [r["knn_30_0.05"] for r in records] == [None, 0.6, 0.7, None]
     collect.keep(results, folder / "kept")
@@ -146,7 +150,7 @@ def test_evaluations_of_features_are_collected(folder):
 def test_columns_without_a_figure_are_left_out(folder):
     found = collect.finished(folder / "x")
     header = tables.markdown(collect.read_runs(found.values())).splitlines()[0]
-    assert header == "| ncm | dataset | final test accuracy | best | n |"
+    assert header == "| ncm | dataset | final test accuracy | best | seconds / epoch | n |"
 
 
 def test_a_table_that_could_not_be_written_leaves_the_old_one(folder, monkeypatch):

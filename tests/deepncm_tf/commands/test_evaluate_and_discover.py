@@ -71,6 +71,10 @@ def test_evaluation(finished, patch, tmp_path):
     images, labels = datasets.load("digits", "coarse")["train"]
     queries, truth = datasets.load("digits", "coarse")["test"]
     model = keras.models.load_model(folder / "model.keras")
+    averages = sum(np.size(v) for v in model.backbone.non_trainable_variables)
+    numbers = sum(array.size for array in model.get_weights()) - averages
+    assert found["learnable_parameters"] + found["class_state"] == numbers
+    assert (found["class_state"] == 0) == (method == "softmax")
     x = model.embed(pipeline.standardize(queries), verbose=0)
     assert ("anchored_accuracy" in found) == (method == "dnc")
     if method == "dnc":

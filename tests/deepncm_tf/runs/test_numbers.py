@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from deepncm_tf import discover, evaluate
-from deepncm_tf.runs.command_line import positive_integers
+from deepncm_tf import discover
+from deepncm_tf.runs.command_line import positive_integers, positive_numbers
 
 LONG = "9" * 5000  # more digits than `int` reads
 
 
 def test_numbers_are_read():
     assert positive_integers("k", ["1", " 30", "05"]) == [1, 30, 5]
-    assert evaluate.positive_numbers(["0.05", " 1e-2"]) == [0.05, 0.01]
+    assert positive_numbers("temperature", ["0.05", " 1e-2"]) == [0.05, 0.01]
 
 
 @pytest.mark.bad_input
@@ -28,7 +28,7 @@ def test_what_is_no_positive_integer_is_refused(text):
 @pytest.mark.parametrize("text", ["²", LONG, "inf", "nan", "1e-999", "-1"])
 def test_what_is_no_positive_number_is_refused(text):
     with pytest.raises(ValueError, match="--temperature must be positive numbers"):
-        evaluate.positive_numbers(["0.05", text])
+        positive_numbers("temperature", ["0.05", text])
 
 
 @pytest.mark.bad_input
