@@ -74,7 +74,7 @@ def check(model_dirs, models=()):
             taught_model.check_file("models", path)
         model_names(models, "models")
         return
-    configs = [read_config(model_dir) for model_dir in model_dirs]
+    configs = [read_config(model_dir, "model_dirs") for model_dir in model_dirs]
     for name in ("dataset", "label", "validation_fraction"):
         values = {config[name] for config in configs}
         if len(values) > 1:

@@ -118,15 +118,7 @@ class CommandLine:
             self.fail("--model_dir=DIR is needed: a finished run", USAGE_STATUS)
         quiet_tensorflow()
         with self.errors():
-            config = read_config(flag_values.model_dir)
-            if run_flags.task_of(config) not in tasks:
-                programs = " or ".join(run_flags.PROGRAMS[task] for task in tasks)
-                raise ValueError(
-                    f"--model_dir must be the folder of a run of {programs}. Received: "
-                    f"--model_dir={flag_values.model_dir}, of "
-                    f"{run_flags.PROGRAMS[run_flags.task_of(config)]}"
-                )
-            return config
+            return read_config(flag_values.model_dir, tasks=tasks)
 
     def refuse_arguments(self, argv):
         """Ends the program where there is something else than flags."""

@@ -40,7 +40,7 @@ def parse_stored(text):
     return stored
 
 
-def read_config(model_dir, flag="model_dir"):
+def read_config(model_dir, flag="model_dir", tasks=(flags.CLASSIFICATION,)):
     """The resolved flags of a finished run.
 
     A flag that there was not yet when the run was begun has the value of what runs did
@@ -49,9 +49,11 @@ def read_config(model_dir, flag="model_dir"):
     Args:
         model_dir: Path of the run's folder.
         flag: String, name of the flag that says so.
+        tasks: Strings, those that the run may be of.
 
     Raises:
-        RunError: If there is no finished run, or its flags are damaged.
+        RunError: If there is no finished run, its flags are damaged, or it is of another
+            task.
     """
     folder = pathlib.Path(model_dir)
     try:
@@ -67,6 +69,13 @@ def read_config(model_dir, flag="model_dir"):
         raise RunError(
             f"--{flag} must be the folder of a finished run; this one has no model.keras "
             f"yet. Received: --{flag}={model_dir}"
+        )
+    task = flags.task_of(config)
+    if task not in tasks:
+        raise RunError(
+            f"--{flag} must be the folder of a run of "
+            f"{' or '.join(flags.PROGRAMS[one] for one in tasks)}. Received: "
+            f"--{flag}={model_dir}, of {flags.PROGRAMS[task]}"
         )
     return config
 

@@ -33,7 +33,10 @@ class FinishedSegmentation:
     """
 
     def __init__(self, model_dir, data_dir=None):
-        self.config = {**read_config(model_dir), "data_dir": data_dir}
+        self.config = {
+            **read_config(model_dir, tasks=(flags.SEGMENTATION,)),
+            "data_dir": data_dir,
+        }
         self.path = pathlib.Path(model_dir)
         self.shape = segmentation_sets.as_shape(self.config["image_shape"])
         self.splits = segmentation.load(self.config["dataset"], self.shape, data_dir)

@@ -8,9 +8,19 @@ import tempfile
 import pytest
 from command_lines import run
 
-from deepncm_tf import discover, evaluate, explain, features, flags, gallery, runs
+from deepncm_tf import (
+    continual,
+    discover,
+    evaluate,
+    explain,
+    features,
+    few_shot,
+    flags,
+    gallery,
+    runs,
+)
 from deepncm_tf.data import bank_files
-from deepncm_tf.runs import finished_run
+from deepncm_tf.runs import finished_run, transfer
 
 
 @pytest.mark.bad_input
@@ -94,6 +104,38 @@ def test_runs_that_do_not_fit_are_refused(patch, tmp_path, capsys):
         run(patch, explain, model_dir=str(tmp_path / "run"), output=str(tmp_path / "out"))
     assert "model.keras cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("module", [gallery, few_shot, continual])
+def test_runs_of_segmentation_are_refused(patch, tmp_path, capsys, module):
+    folder = write_run_of_segmentation(tmp_path / "run")
+    flag = "model_dirs" if module is gallery else "model_dir"
+    values = {flag: [folder] if module is gallery else folder}
+    with pytest.raises(SystemExit) as ended:
+        run(patch, module, output=str(tmp_path / "out.html"), **values)
+    assert ended.value.code == 1
+    assert (
+        f"--{flag} must be the folder of a run of cifar_main. Received: --{flag}={folder}, "
+        "of segmentation_main\n"
+    ) in capsys.readouterr().err
+
+
+@pytest.mark.bad_input
+def test_a_run_does_not_begin_with_one_of_segmentation(tmp_path):
+    other = write_run_of_segmentation(tmp_path / "other")
+    config = flags.resolve({"init_from": other, "model_dir": str(tmp_path / "run")})
+    with pytest.raises(runs.RunError, match=r"--init_from must .* of segmentation_main"):
+        transfer.check(config)
+
+
+def write_run_of_segmentation(path):
+    values = {"decoder": "fcn", "dataset": "shapes", "model_dir": str(path)}
+    folder = runs.RunFolder(flags.resolve(values))
+    folder.open()
+    folder.close()
+    (path / "model.keras").touch()
+    return str(path)
 
 
 @pytest.mark.bad_input
