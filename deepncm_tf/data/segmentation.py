@@ -153,6 +153,12 @@ def _folder_names(root):
             f"A set for segmentation must have 2 to {mask_files.WRONG - 1} classes, by its "
             f"masks or by the lines of {NAMES}. Received: {len(names)} in {root}"
         )
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise FolderError(
+            f"{NAMES} must have a different name for each class. Received: "
+            f"{repeated[0]!r} {names.count(repeated[0])} times in {root}"
+        )
     return tuple(names)
 
 

@@ -57,6 +57,14 @@ def test_names_of_classes_and_another_size(tmp_path):
     assert set(np.unique(masks)) <= {0, 1, 2, 255}  # by the nearest: no new labels
 
 
+@pytest.mark.bad_input
+def test_a_name_of_two_classes(tmp_path):
+    mask_folders.write(tmp_path)
+    (tmp_path / "classes.txt").write_text("road\nother\nother\nsky\n")
+    with pytest.raises(ValueError, match=r"different name for each.*'other' 2 times in"):
+        segmentation.class_names(f"folder:{tmp_path}")
+
+
 def test_what_does_not_fit_into_memory_is_read_when_asked_for(tmp_path, monkeypatch):
     mask_folders.write(tmp_path, count=10)
     whole = segmentation.load(f"folder:{tmp_path}", SHAPE)["train"]
