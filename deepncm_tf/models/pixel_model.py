@@ -29,6 +29,8 @@ class PixelModel(ClassifierModel):
         return resizing.resize(scores, self.image_shape[1:3])
 
     def targets(self, y, sample_weight, rank):
+        if y is None:  # which `ClassifierModel` refuses
+            return super().targets(y, sample_weight, rank)
         shape = labels.known_shape(y, "y")
         wanted = tuple(self.image_shape[1:3])
         if len(shape) < RANK - 1 or tuple(shape[1:3]) != wanted:

@@ -194,6 +194,9 @@ def test_bad_masks(data):
     model = segmenter(Softmax(C))
     with pytest.raises(ValueError, match=r"`y` must be masks .* \(batch, 12, 16\)"):
         model.fit(images, masks[:, :6], verbose=0)
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="`y`, the labels, must be given"):
+            method(images, verbose=0)
     model = segmenter(Softmax(C))
     wrong = masks.copy()
     wrong[0, 0, 0] = C
