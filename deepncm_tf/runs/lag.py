@@ -12,13 +12,15 @@ class Lag:
 
     Args:
         momentum: Float in (0, 1), the largest of the layers'.
+        updates: Int, how often a step moves the averages.
     """
 
     momentum: float
+    updates: int = 1
 
     def note(self, step):
         """A line about an evaluation after some steps; None where nothing is amiss."""
-        share = self.momentum**step
+        share = self.momentum ** (self.updates * step)
         if share <= LITTLE:
             return None
         return (
@@ -35,4 +37,4 @@ def of(model):
         for layer in model._flatten_layers()
         if hasattr(layer, "moving_mean") and layer.trainable
     ]
-    return Lag(max(momenta)) if momenta else None
+    return Lag(max(momenta), getattr(model, "accumulate_steps", 1)) if momenta else None

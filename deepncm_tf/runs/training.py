@@ -43,7 +43,8 @@ def run(config):
     if result is not None:
         print(_summary(_task(config), folder, result, "Finished before"))
         return result
-    transfer.check(config)
+    if not _goes_on(folder):  # checkpoints hold what the run began with
+        transfer.check(config)
     try:
         strategies.leave_devices()
         # First of all: a multi-worker strategy must find TensorFlow unused.
@@ -59,6 +60,12 @@ def run(config):
     with contextlib.closing(folder):
         replicas.wait_for_all(strategy)  # the folder is ready
         return _run(task, folder, splits, strategy)
+
+
+def _goes_on(folder):
+    """Whether there are checkpoints that the run will go on from."""
+    checkpoints = (folder.path / "checkpoints").glob("*.npz")
+    return not folder.config["overwrite"] and any(checkpoints)
 
 
 def _task(config):
@@ -160,7 +167,7 @@ def build_model(config, plan):
 def _train(task, folder, splits, stop):
     config, train = task.config, splits.pop("train")
     plan = TrainingPlan.make(config, train[1])
-    model = _compiled_model(task, plan, train)
+    model = _compiled_model(task, plan, train, with_weights=not _goes_on(folder))
     anchoring = Anchoring.of_run(config, model, train)
     checkpoints = Checkpoints(
         folder.path / "checkpoints",
@@ -173,7 +180,7 @@ def _train(task, folder, splits, stop):
         epochs = f"{len(progress.history)} of {plan.epochs} epochs"
         print(f"Going on after {epochs} and {progress.batches} steps in {folder.path}")
     report = EpochReport(task, splits, config["epochs_between_evals"], plan, progress)
-    if config.get("weights") is None:  # averages of other weights begin elsewhere
+    if not (config.get("weights") or config.get("init_from")):  # they begin elsewhere
         report.lag = lag.of(model)
     record = Record(
         report, folder, checkpoints, progress, config["checkpoint_every_steps"], stop
@@ -197,9 +204,10 @@ def _train(task, folder, splits, stop):
     return model, progress
 
 
-def _compiled_model(task, plan, train):
+def _compiled_model(task, plan, train, with_weights):
+    """The model; no weights of `--weights` where a checkpoint has what became of them."""
     config = task.config
-    model = build_model(config, plan)
+    model = build_model(config if with_weights else {**config, "weights": None}, plan)
     if replicas.is_chief(replicas.strategy_of(model)):
         backbone.print_size(model)
     model.compile(
@@ -219,7 +227,7 @@ def _compiled_model(task, plan, train):
 def _initial_figures(model, report):
     """The figures of an evaluation before the first step."""
     figures = report.evaluate(model)
-    if replicas.is_chief(model.distribute_strategy):
+    if replicas.is_chief(replicas.strategy_of(model)):
         accuracy = figures["test_accuracy"]
         print(f"Before training: test accuracy {accuracy:.2%}", flush=True)
     return figures

@@ -134,3 +134,21 @@ def test_a_run_on_jax_is_resumed_where_it_was(tmp_path):
     assert results[0]["steps"] == 6
     accuracies = {result["final_test_accuracy"] for result in results}
     assert len(accuracies) == 1
+
+
+@pytest.mark.thorough
+def test_a_run_on_jax_begins_with_another(tmp_path):
+    pytest.importorskip("jax")
+    command = [sys.executable, "-m", "deepncm_tf.cifar_main", "--dataset=digits"]
+    command += ["--ncm=decay", "--train_epochs=1", "--max_train_steps=1"]
+    beginning = f"--init_from={tmp_path / 'first'}"
+    for run, flags in (("first", []), ("second", [beginning])):
+        outcome = subprocess.run(
+            [*command, *flags, f"--model_dir={tmp_path / run}"],
+            env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert outcome.returncode == 0, outcome.stderr[-3000:]
+    assert "Before training: test accuracy" in outcome.stdout

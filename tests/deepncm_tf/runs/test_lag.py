@@ -4,6 +4,8 @@
 import keras
 import numpy as np
 
+from deepncm_tf import DeepNCM
+from deepncm_tf.classifiers import Softmax
 from deepncm_tf.runs import lag
 from official_resnet import cifar_resnet
 
@@ -23,6 +25,9 @@ def test_the_share_is_what_the_layer_keeps():
 
 def test_of_a_model():
     assert lag.of(cifar_resnet(8, bn_momentum=0.9)) == lag.Lag(0.9)
+    model = DeepNCM(cifar_resnet(8, bn_momentum=0.9), Softmax(2), accumulate_steps=3)
+    assert lag.of(model).note(9) == lag.Lag(0.9, 3).note(9)
+    assert (lag.of(model).note(9), lag.of(model).note(10)) != (None, None)
     frozen = cifar_resnet(8, bn_momentum=0.9)
     frozen.trainable = False
     assert lag.of(frozen) is None

@@ -17,6 +17,7 @@ from deepncm_tf.classifiers import NAMES
 from deepncm_tf.data import datasets, pipeline
 from deepncm_tf.runs import training, transfer
 from deepncm_tf.runs.finished_run import FinishedRun
+from official_resnet import cifar_resnet
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,38 @@ def test_the_first_means_on_two_devices(tmp_path, sources):
         training.run(transferred(tmp_path / name, sources / "softmax", **values))
     one, two = (result_of(tmp_path / name) for name in ("one", "two"))
     assert one["initial_test_accuracy"] == pytest.approx(two["initial_test_accuracy"])
+
+
+def test_what_a_run_began_with_may_be_gone_when_it_goes_on(tmp_path, sources, monkeypatch):
+    """Another run, or a file of weights: checkpoints hold what became of them."""
+    other = tmp_path / "other"
+    shutil.copytree(sources / "softmax", other)
+    weights = tmp_path / "other.weights.h5"
+    cifar_resnet(8).save_weights(weights)
+    several = {
+        "run": transferred(tmp_path / "run", other, ncm="softmax"),
+        "weights": config(
+            tmp_path / "weights", ncm="softmax", backbone="resnet8", weights=str(weights),
+            train_epochs=1,
+        ),
+    }  # fmt: skip
+    for values in several.values():
+        with monkeypatch.context() as patch:
+            interrupt(patch, 0, "batch")
+            with pytest.raises(InterruptedRunError):
+                training.run({**values, "checkpoint_every_steps": 1})
+    shutil.rmtree(other)
+    weights.unlink()
+    for values in several.values():
+        assert training.run(values)["epochs"] == 1
+        with pytest.raises(runs.RunError, match=r"--init_from must be|--weights"):
+            training.run({**values, "overwrite": True})
+
+
+def test_the_averages_of_a_beginning_do_not_lag(tmp_path, sources, capsys):
+    values = {"ncm": "softmax", "max_train_steps": 1}
+    training.run(transferred(tmp_path / "run", sources / "softmax", **values))
+    assert "initial values" not in capsys.readouterr().out
 
 
 def test_a_run_without_a_beginning_has_no_initial_figures(sources):
