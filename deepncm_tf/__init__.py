@@ -38,7 +38,8 @@ def _register(keras):
         import deepncm_tf.backbones.scaling
         import deepncm_tf.models.deep_ncm
         import deepncm_tf.models.pixel_metrics
-        import deepncm_tf.models.segmenter  # noqa: F401
+        import deepncm_tf.models.segmenter
+        import deepncm_tf.numerics.piecewise_linear  # noqa: F401
 
 
 # Where there is no wrapt, `load_model` needs an import of the package's own classes first.

@@ -26,7 +26,7 @@ ROOMS = {
     "flags pages",
     "teaching": "utils classifiers evaluation models data flags pages runs",
     "doors": "utils data flags models evaluation pages runs teaching",
-    "package": "utils models backbones",
+    "package": "utils numerics models backbones",
 }
 # Modules outside the rooms' folders.
 OUTSIDE = {
