@@ -13,15 +13,19 @@ import sys
 from experiments import collect, drawing, figures, grid, published
 
 HERE = pathlib.Path(__file__).parent
-# The grids of which a figure shows all runs.
-GRIDS = {"small": ("small",), "methods": ("methods", "nca", "embedding")}
+# The grids of figures.
+GRIDS = {
+    "small": ("small",),
+    "methods": ("methods", "nca", "embedding"),
+    "middle": ("middle",),
+}
 
 
 def save_whole(figure, name, folder, absent):
     """As `drawing.save`, unless runs are missing: it replaces no figure of more runs.
 
     Args:
-        absent: List of the names of missing runs, as from `collect.missing`.
+        absent: List of the names of missing runs, as from `read`.
 
     Returns:
         List of paths, empty where nothing was written.
@@ -33,10 +37,15 @@ def save_whole(figure, name, folder, absent):
 
 
 def read(name, *folders):
-    """The finished runs of `GRIDS[name]` below folders, and the names of the missing."""
+    """The finished runs of `GRIDS[name]` below folders, and the names of the missing.
+
+    Runs that nobody has made, the committed figures being without them, are not missed.
+    """
     rows = [row for one in GRIDS[name] for row in grid.read(HERE / f"{one}.tsv")]
     by_key = collect.finished(*folders)
-    return collect.of_grid(rows, by_key), collect.missing(rows, by_key)
+    never_run = collect.missing(rows, collect.finished(HERE / "results"))
+    missing = collect.missing(rows, by_key)
+    return collect.of_grid(rows, by_key), [r for r in missing if r not in never_run]
 
 
 def main(argv):
@@ -48,17 +57,23 @@ def main(argv):
     arguments = parser.parse_args(argv)
     small, small_absent = read("small", arguments.runs)
     all_methods, absent = read("methods", arguments.runs)
+    middle, middle_absent = read("middle", arguments.runs)
+    middle = [run for run in middle if run["flags"]["label"] == "fine"]
     first_seed = [run for run in all_methods if run["flags"]["seed"] == 0]
     finals = published.read()
     drawn = [
-        ("overview", figures.overview(small, finals), small_absent),
-        ("best_of", figures.best_of(small), small_absent),
-        ("scatter", figures.scatter(small, finals), small_absent),
-        ("rmd", figures.relative_mean_distance(first_seed), absent),
-        ("methods", figures.methods(all_methods), absent),
+        ("overview", lambda runs: figures.overview(runs, finals), small, small_absent),
+        ("best_of", figures.best_of, small, small_absent),
+        ("scatter", lambda runs: figures.scatter(runs, finals), small, small_absent),
+        ("rmd", figures.relative_mean_distance, first_seed, absent),
+        ("methods", figures.methods, all_methods, absent),
+        ("middle", figures.methods, middle, middle_absent),
     ]
-    for name, figure, missing in drawn:
-        for path in save_whole(figure, name, arguments.output, missing):
+    for name, draw, runs, missing in drawn:
+        if not runs:
+            print(f"{name} is not written: none of its runs is finished")
+            continue
+        for path in save_whole(draw(runs), name, arguments.output, missing):
             print(path)
 
 

@@ -108,11 +108,11 @@ def spread(values, gap):
     return places
 
 
-def label(run):
-    """A run's method, parameter and learning rate where that is not 0.1."""
+def label(run, usual_rate=0.1):
+    """A run's method, parameter and learning rate where that is not the usual one."""
     _, method, parameter, rate = setting(run["flags"])
     text = method if parameter is None else f"{method} {parameter:g}"
-    return text if rate == 0.1 else f"{text}, lr {rate:g}"
+    return text if rate == usual_rate else f"{text}, lr {rate:g}"
 
 
 def curve(run, name):

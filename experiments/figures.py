@@ -165,6 +165,8 @@ def methods(runs):
         name: [g for g in groups if g[0]["flags"]["dataset"] == name] for name in datasets
     }
     longest = max(map(len, rows.values()), default=1)
+    rates = {run["flags"]["learning_rate"] for run in runs}
+    rate = rates.pop() if len(rates) == 1 else 0.1
     figure, axes = panels(1, len(datasets), (6 * len(datasets), 1.2 + 0.38 * longest))
     for axis, (dataset, settings) in zip(axes[0], rows.items(), strict=True):
         for place, (run, values) in enumerate(settings):
@@ -177,7 +179,7 @@ def methods(runs):
                 text, (1.02, place), xycoords=("axes fraction", "data"), color=ink,
                 fontsize=8, va="center", annotation_clip=False,
             )  # fmt: skip
-        names = [f"{_in_full(run)} (n = {len(v)})" for run, v in settings]
+        names = [f"{_in_full(run, rate)} (n = {len(v)})" for run, v in settings]
         axis.set_yticks(range(len(settings)), names, fontsize=8)
         axis.invert_yaxis()
         axis.set(title=TITLES[dataset], xlabel="final test accuracy")
@@ -186,11 +188,13 @@ def methods(runs):
     return figure
 
 
-def _in_full(run):
+def _in_full(run, usual_rate=0.1):
     """Also with what makes rows of one method differ in the table."""
+    text = label(run, usual_rate)
     dimensions = run["flags"].get("embedding_dim")
     parts = run["flags"].get("num_sub_centroids")
-    text = label(run) if parts is None else f"{label(run)}, K = {parts}"
+    text += "" if parts is None else f", K = {parts}"
+    text += ", anchored" if run["flags"].get("anchor_epochs") else ""
     return text if dimensions is None else f"{text}, {dimensions} dimensions"
 
 

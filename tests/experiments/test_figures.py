@@ -137,6 +137,18 @@ def test_methods_have_error_bars(tmp_path):
         assert texts(axis) == ["60.0 ± 10.0 %"] * len(axis.containers)
 
 
+def test_rows_say_what_tells_them_apart(tmp_path):
+    """Not the learning rate that all have in common."""
+    rows = grid.read(ROOT / "experiments/middle.tsv", "ncm==dnc and label!=coarse")
+    folders = [write_run(tmp_path / row.run, row.config) for row in rows]
+    figure = figures.methods(collect.read_runs(folders))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "dnc, K = 1, 128 dimensions (n = 1)",
+        "dnc, K = 4, 128 dimensions (n = 3)",
+        "dnc, K = 4, anchored, 128 dimensions (n = 1)",
+    ]
+
+
 def test_rank_correlation(runs):
     finals = published.read()
     for run in runs:
@@ -166,10 +178,9 @@ def test_files_are_the_same_for_the_same_figure(runs, tmp_path):
     assert [path.read_bytes() for path in paths] == before
 
 
-def test_a_figure_of_fewer_runs_replaces_none(tmp_path, monkeypatch, capsys):
+def test_a_figure_of_fewer_runs_replaces_none(tmp_path, capsys):
     kept = draw.read("small", ROOT / "experiments/results/sweep")[0][1:]
-    monkeypatch.setattr(collect, "finished", lambda *folders: {})
-    some, absent = draw.read("small")
+    some, absent = draw.read("small", tmp_path)
     assert (some, len(absent)) == ([], 32)
     (tmp_path / "overview.png").write_text("better")
     figure = figures.overview(kept, published.read())
@@ -181,10 +192,20 @@ def test_a_figure_of_fewer_runs_replaces_none(tmp_path, monkeypatch, capsys):
 
 def test_the_command_draws_all_figures(tmp_path, capsys):
     draw.main([f"--output={tmp_path}"])
-    names = {"overview", "best_of", "rmd", "methods", "scatter"}
+    names = {"overview", "best_of", "rmd", "methods", "middle", "scatter"}
     written = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
     assert {path.name for path in tmp_path.iterdir()} == written
-    assert len(capsys.readouterr().out.splitlines()) == 10
+    assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def test_the_command_without_runs(tmp_path, capsys):
+    draw.main([f"--runs={tmp_path}", f"--output={tmp_path}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(
+        line.endswith("is not written: none of its runs is finished") for line in lines
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -198,7 +219,7 @@ def test_the_notebook_runs_on_committed_results(tmp_path):
     assert all(not cell.get("outputs") for cell in notebook.cells)  # as committed
     where = {"metadata": {"path": tmp_path / "figs"}}
     nbclient.NotebookClient(notebook, resources=where).execute()
-    names = {"overview", "best_of", "rmd", "methods", "scatter"}
+    names = {"overview", "best_of", "rmd", "methods", "middle", "scatter"}
     written = {path.name for path in (tmp_path / "figs").iterdir()}
     assert written == {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
     printed = [
