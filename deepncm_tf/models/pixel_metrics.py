@@ -4,6 +4,7 @@
 import keras
 from keras import ops
 
+from deepncm_tf.numerics import labels
 from deepncm_tf.utils.arguments import as_label
 
 
@@ -25,7 +26,9 @@ class PixelAccuracy(keras.metrics.SparseCategoricalAccuracy):
         y_true = ops.convert_to_tensor(y_true)
         if self.ignore_class is not None:
             counted = ops.cast(y_true != self.ignore_class, self.dtype)
-            sample_weight = counted if sample_weight is None else counted * sample_weight
+            if sample_weight is not None:
+                sample_weight = ops.convert_to_tensor(sample_weight)
+            sample_weight = labels.multiply_weights(counted, sample_weight)
         return super().update_state(y_true, y_pred, sample_weight)
 
     def get_config(self):

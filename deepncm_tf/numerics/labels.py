@@ -96,11 +96,13 @@ def normalize_weights(weights, labels_shape, name="sample_weight"):
 
 
 def multiply_weights(weights, others):
-    """Weights of samples, and those of samples or of their labels, multiplied; or None."""
+    """Weights of samples or of their labels, multiplied: `(batch, ...)` each, or None."""
     if weights is None or others is None:
         return others if weights is None else weights
     while len(weights.shape) < len(others.shape):
         weights = ops.expand_dims(weights, axis=-1)
+    while len(others.shape) < len(weights.shape):
+        others = ops.expand_dims(others, axis=-1)
     return weights * ops.cast(others, weights.dtype)
 
 

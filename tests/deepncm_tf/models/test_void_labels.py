@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean, SubCentroids
+from deepncm_tf.classifiers import (
+    NeighborhoodComponents,
+    OnlineMean,
+    Softmax,
+    SubCentroids,
+)
+from deepncm_tf.models.pixel_metrics import PixelAccuracy
 
 C, N = 3, 12
 RNG = np.random.default_rng(0)
@@ -56,6 +62,24 @@ def test_void_labels_in_parts_of_a_batch_weigh_as_in_the_whole():
         model.train_on_batch(x, y)
     for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [4, 6])  # other than places, and as many
+def test_weights_of_samples_are_those_of_their_labels_that_count(samples):
+    x = RNG.normal(size=(samples, 6, 3)).astype("float32")
+    y = RNG.integers(-1, C, size=(samples, 6)).astype("int32")
+    weights = np.arange(samples, dtype="float32")
+    backbone = keras.Sequential([keras.Input((6, 3)), keras.layers.Dense(5)])
+    model = DeepNCM(backbone, Softmax(C), ignore_class=-1)
+    model.compile("sgd", weighted_metrics=["accuracy"], run_eagerly=True)
+    figures = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    logits = model.predict(x, verbose=0)
+    counted = weights[:, None] * (y != -1)
+    expected = np.average(logits.argmax(axis=-1) == y, weights=counted)
+    assert figures["accuracy"] == pytest.approx(expected, rel=1e-5)
+    metric = PixelAccuracy(ignore_class=-1)
+    metric.update_state(y, logits, weights)
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("cls", [OnlineMean, SubCentroids, NeighborhoodComponents])

@@ -101,6 +101,14 @@ def test_shapes_of_weights(shape, labels_shape, expected):
     assert keras.backend.is_float_dtype(weights.dtype)
 
 
+@pytest.mark.parametrize("places", [2, 3])  # as many as samples, and not
+def test_weights_are_multiplied_sample_by_sample(places):
+    of_samples, of_places = np.array([1.0, 3.0]), np.arange(2.0 * places).reshape(2, -1)
+    expected = of_samples[:, None] * of_places
+    for pair in ((of_samples, of_places), (of_places, of_samples)):
+        np.testing.assert_array_equal(labels.multiply_weights(*pair), expected)
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize("shape", [(4, 4), (3,), (), (4, 5, 6)])
 def test_weights_of_other_shapes(shape):
