@@ -61,10 +61,11 @@ class ClassifierModel(ExactModel):
             loss = LogitCrossEntropy(ignore_class=self.ignore_class)
         loss = keras.losses.get(loss)
         ignored = getattr(loss, "ignore_class", None)
-        if self.weighs_metrics and ignored != self.ignore_class:
+        if self.ignore_class is not None and ignored != self.ignore_class:
             raise ValueError(
                 f"`loss` must have the model's ignore_class={self.ignore_class}, or be "
-                f"None. Received: loss={loss!r} with ignore_class={ignored}"
+                "None; for losses without one make the model with ignore_class=None. "
+                f"Received: loss={loss!r} with ignore_class={ignored}"
             )
         if expects_probabilities(loss):
             raise ValueError(

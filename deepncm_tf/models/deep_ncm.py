@@ -165,10 +165,6 @@ class DeepNCM(PredictingModel):
         return (logits, features) if return_features else logits
 
     @property
-    def weighs_metrics(self):
-        return self.ignore_class is not None
-
-    @property
     def trained_parts(self):
         """The parts before the classifier, a list of layers."""
         return [part for part in (self.backbone, self.embedding) if part is not None]

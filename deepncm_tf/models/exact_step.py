@@ -24,7 +24,6 @@ class ExactStep(ExactLoss):
     """
 
     ignore_class = None
-    weighs_metrics = False  # whether what is void has weight 0 in the compiled metrics
     make_images = None
     """What makes the images of a training batch on the device, a function of its `x`."""
 
@@ -189,20 +188,24 @@ class ExactStep(ExactLoss):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         rank = len(y_pred.shape)
         y = labels.normalize(y, y_pred.shape[-1], rank, name="y")
-        void = self.weighs_metrics and not labels.is_class_weights(y, rank)
+        void = self.ignore_class is not None and not labels.is_class_weights(y, rank)
         if not void or self._compile_metrics is None:
             return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         # Keras weighs no metrics but the weighted ones: what is void would count.
         counted, compiled = y != self.ignore_class, self._compile_metrics
         y = ops.where(counted, y, 0)
-        counted = ops.cast(counted, y_pred.dtype)
-        weights = labels.multiply_weights(counted, sample_weight)
         if not compiled.built:
             compiled.build(y, y_pred)
-        for metric in filter(None, compiled._flat_metrics):
-            metric.update_state(y, y_pred, sample_weight=counted)
-        for metric in filter(None, compiled._flat_weighted_metrics):
-            metric.update_state(y, y_pred, sample_weight=weights)
+        for group, weights in (
+            (compiled._flat_metrics, None),
+            (compiled._flat_weighted_metrics, sample_weight),
+        ):
+            for metric in (m for some in filter(None, group) for m in some.metrics):
+                # Those that count in integers, such as `MeanIoU`, warn of floats.
+                is_whole = weights is None and keras.backend.is_int_dtype(metric.dtype)
+                ones = ops.cast(counted, "int32" if is_whole else y_pred.dtype)
+                weight = labels.multiply_weights(ones, weights)
+                metric.update_state(y, y_pred, sample_weight=weight)
         return self.get_metrics_result()
 
     def targets(self, y, sample_weight, rank):

@@ -42,7 +42,8 @@ class Segmenter(PixelModel):
             the last, which training alone uses. 0 for none.
         contrast_weight, distance_weight: Floats >= 0, weights of the losses of
             `prototype_losses.prototype_losses`, for `SubCentroids`.
-        ignore_class: Int, label of void pixels, which have no class; or None for none.
+        ignore_class: Int, label of void pixels, which have no class and take no part in
+            loss, metrics and state; or None for none.
         gradient_clip, l2, accumulate_steps: As in `DeepNCM`.
         class_names: Sequence of strings, a name for each class, or None.
         **kwargs: Those of `keras.Model`, such as `name`.

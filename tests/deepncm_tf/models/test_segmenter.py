@@ -56,6 +56,19 @@ def test_the_loss_is_the_mean_over_pixels_that_are_not_void(data, auxiliary_weig
     np.testing.assert_allclose(figures["mean_iou"], np.mean(ious), rtol=1e-5)
 
 
+def test_void_pixels_are_in_no_metric(data):
+    images, masks = data
+    model = segmenter(Softmax(C), compile=False)
+    mean_iou = keras.metrics.MeanIoU(C, sparse_y_pred=False)
+    model.compile("sgd", metrics=["accuracy", mean_iou])
+    right = model.predict(images, verbose=0).argmax(axis=-1)
+    seen = masks != 255
+    figures = model.evaluate(images, np.where(seen, right, 255), verbose=0)
+    np.testing.assert_allclose(figures[1:], 1.0, rtol=1e-6)
+    figures = model.evaluate(images, masks, verbose=0)
+    np.testing.assert_allclose(figures[1], np.mean((right == masks)[seen]), rtol=1e-6)
+
+
 def test_the_other_head_adds_its_loss_in_training(data):
     images, masks = data
     losses = []
@@ -204,3 +217,6 @@ def test_bad_masks(data):
         model.fit(images, wrong, batch_size=5, verbose=0)
     with pytest.raises(ValueError, match=r"`x` must be of shape \(batch, 12, 16, 3\)"):
         model.predict(images[:, :6], verbose=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match=r"`loss` must have .*ignore_class=255.*=None"):
+        model.compile("sgd", loss)
