@@ -10,7 +10,11 @@ from keras import ops
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models.exact_model import ExactModel
 from deepncm_tf.models.inputs import INDEX, ONLY, is_arrays, unpack_inputs
-from deepncm_tf.models.losses import LogitCrossEntropy, expects_probabilities
+from deepncm_tf.models.losses import (
+    LogitCrossEntropy,
+    expects_probabilities,
+    ignored_in_mean,
+)
 from deepncm_tf.models.no_samples import RefuseEmpty, refuse_empty
 from deepncm_tf.numerics import labels
 from deepncm_tf.numerics.precision import sum_dtype
@@ -81,12 +85,12 @@ class ClassifierModel(ExactModel):
         return self.classifier.loss_weights(y, rank, index)
 
     def mean_weights(self, y):
-        """Keras's mean is over all labels; this makes of it one over those that count."""
-        rank = self.output_rank
+        """The mean is over all labels; this makes of it one over those that count."""
         is_ours = isinstance(self.loss, LogitCrossEntropy)
-        if self.ignore_class is None or not is_ours or labels.is_class_weights(y, rank):
+        ignored = self.ignore_class if is_ours else ignored_in_mean(self.loss)
+        if ignored is None or labels.is_class_weights(y, self.output_rank):
             return None
-        counted = ops.cast(y != self.ignore_class, sum_dtype())
+        counted = ops.cast(y != ignored, sum_dtype())
         sums = [ops.sum(counted), ops.sum(ops.ones_like(counted))]
         counted_labels, all_labels = replicas.all_reduce_sum(sums)
         weight = all_labels / ops.maximum(counted_labels, 1.0)

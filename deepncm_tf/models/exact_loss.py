@@ -5,7 +5,9 @@ from keras import ops
 
 from deepncm_tf.distribution import replicas
 from deepncm_tf.models.backend_step import BackendStep
+from deepncm_tf.models.losses import ignored_in_mean
 from deepncm_tf.numerics import labels
+from deepncm_tf.numerics.precision import sum_dtype
 
 
 class ExactLoss(BackendStep):
@@ -40,7 +42,7 @@ class ExactLoss(BackendStep):
             while len(sample_weight.shape) < len(y_pred.shape) - 1:
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
         loss = self._compile_loss(y, y_pred, sample_weight)
-        loss = self.share_of_mean(loss, y_pred, samples)
+        loss = self.share_of_mean(self._mean_of_all(loss, y), y_pred, samples)
         extra = list(self.losses)
         if self.l2 and (decayed := self.decayed_variables()):
             squares = [ops.sum(ops.square(v)) for v in decayed]
@@ -68,6 +70,18 @@ class ExactLoss(BackendStep):
         count = ops.cast(count, loss.dtype)
         scale = count / total / ops.cast(1.0 / num_replicas, loss.dtype)  # Keras's divisor
         return loss * scale
+
+    def _mean_of_all(self, loss, y):
+        """A loss as the mean over all labels, those that its own mean leaves out included.
+
+        Only so do shares weigh by their numbers of samples.
+        """
+        ignored = ignored_in_mean(self.loss)
+        if ignored is None:
+            return loss
+        counted = ops.cast(y != ignored, sum_dtype())
+        share = ops.sum(counted) / ops.maximum(ops.sum(ops.ones_like(counted)), 1.0)
+        return loss * ops.cast(share, loss.dtype)
 
     def decayed_variables(self):
         """The variables whose squares `l2` adds to the loss."""

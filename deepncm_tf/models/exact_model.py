@@ -9,6 +9,7 @@ from deepncm_tf.models.class_names import to_class_weight
 from deepncm_tf.models.exact_step import ExactStep
 from deepncm_tf.models.finite import FiniteGuard, LookForFinite
 from deepncm_tf.models.keras_methods import as_in_keras, with_callbacks
+from deepncm_tf.models.losses import has_known_mean
 from deepncm_tf.models.no_samples import RefuseEmpty, refuse_empty
 from deepncm_tf.numerics import labels
 from deepncm_tf.utils.arguments import as_label, as_positive_integer, is_number
@@ -60,6 +61,13 @@ class ExactModel(ExactStep):
                 "`loss` must have reduction='sum_over_batch_size' where there is more "
                 "than one replica, or `accumulate_steps` is above 1. "
                 f"Received: reduction={reduction!r}"
+            )
+        if in_parts and not has_known_mean(loss):
+            raise ValueError(
+                "`loss` must be None or a keras.losses.SparseCategoricalCrossentropy where "
+                "it has an `ignore_class` and there is more than one replica, or "
+                "`accumulate_steps` is above 1: over which labels another one averages is "
+                f"not known. Received: loss={loss!r}"
             )
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         self.guard = FiniteGuard(self.num_classes)

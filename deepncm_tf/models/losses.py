@@ -78,6 +78,19 @@ class LogitCrossEntropy(keras.losses.Loss):
         return {**super().get_config(), **own}
 
 
+def ignored_in_mean(loss):
+    """The label that a loss's mean leaves out, as that of Keras's own does; or None."""
+    is_keras = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+    is_mean = is_keras and loss.reduction == "sum_over_batch_size"
+    return loss.ignore_class if is_mean else None
+
+
+def has_known_mean(loss):
+    """Whether it is known over which labels a loss averages."""
+    known = (LogitCrossEntropy, keras.losses.SparseCategoricalCrossentropy)
+    return getattr(loss, "ignore_class", None) is None or isinstance(loss, known)
+
+
 def expects_probabilities(loss):
     """Whether a Keras loss, object or function, would take logits for probabilities."""
     function = getattr(loss, "fn", loss)

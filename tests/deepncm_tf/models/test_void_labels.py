@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels of no class, `ignore_class`: they take no part in anything."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import (
@@ -12,6 +15,7 @@ from deepncm_tf.classifiers import (
     Softmax,
     SubCentroids,
 )
+from deepncm_tf.distribution import strategies
 from deepncm_tf.models.pixel_metrics import PixelAccuracy
 
 C, N = 3, 12
@@ -23,6 +27,12 @@ NUMBERS = (RNG.normal(size=(N, 2)) + LABELS[:, None]).astype("float32")
 def compiled(model):
     model.compile("sgd", metrics=["accuracy"])
     return model
+
+
+def scope(num_replicas):
+    if num_replicas == 1:
+        return contextlib.nullcontext()
+    return strategies.get_strategy("mirrored", num_replicas).scope()
 
 
 def pixels_model(**kwargs):
@@ -51,17 +61,51 @@ def test_void_labels_take_no_part():
     assert clone.ignore_class == 255
 
 
-def test_void_labels_in_parts_of_a_batch_weigh_as_in_the_whole():
+def of_keras(**kwargs):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, **kwargs)
+
+
+@pytest.mark.parametrize(("parts", "num_replicas"), [(3, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("loss", "ignore_class"),
+    [
+        (None, 255),
+        (of_keras(ignore_class=255), 255),
+        (of_keras(ignore_class=255), None),  # void for the loss alone
+    ],
+)
+def test_void_labels_in_parts_of_a_batch_weigh_as_in_the_whole(
+    parts, num_replicas, loss, ignore_class
+):
+    x = RNG.normal(size=(9, 2, 2, 3)).astype("float32")
+    y = RNG.integers(C, size=(9, 2, 2)).astype("int32")
+    y[:4, 0] = y[:3] = 255  # all of the first part, and some of the next
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(9)
+    results = []
+    for steps, replicas in ((1, 1), (parts, num_replicas)):
+        keras.utils.set_random_seed(1)
+        with scope(replicas):
+            model = pixels_model(ignore_class=ignore_class, accumulate_steps=steps)
+            model.compile(keras.optimizers.SGD(0.1), loss)
+            logs = model.fit(data, verbose=0, shuffle=False).history
+            figure = model.evaluate(data, verbose=0)
+        results.append([*model.get_weights(), logs["loss"][0], figure])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("ignore_class", [255, None])
+def test_the_mean_of_a_loss_of_keras_is_what_keras_gives(ignore_class):
     x = RNG.normal(size=(8, 2, 2, 3)).astype("float32")
     y = RNG.integers(C, size=(8, 2, 2)).astype("int32")
-    y[:3] = 255  # all of the first part
-    whole, parts = (pixels_model(ignore_class=255, accumulate_steps=n) for n in (1, 2))
-    parts.set_weights(whole.get_weights())
-    for model in (whole, parts):
-        model.compile(keras.optimizers.SGD(0.1))
-        model.train_on_batch(x, y)
-    for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+    y[:4, 0] = 255
+    weights = np.arange(8.0)
+    model, loss = pixels_model(ignore_class=ignore_class), of_keras(ignore_class=255)
+    model.compile("sgd", loss, run_eagerly=True)
+    of_labels = np.ones(y.shape) * weights[:, None, None]
+    expected = loss(y, model.predict(x, verbose=0), of_labels)
+    figure, *_ = model.evaluate(x, y, sample_weight=weights, verbose=0)
+    assert figure == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("samples", [4, 6])  # other than places, and as many
@@ -116,6 +160,21 @@ def test_the_error_of_a_void_label_names_the_argument():
         model.fit(x, y, verbose=0)
     with pytest.raises(ValueError, match=r"Received: ignore_class=0\.5"):
         pixels_model(ignore_class=0.5)
+
+
+class OwnLoss(keras.losses.Loss):
+    ignore_class = 255
+
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(y_pred, axis=-1)
+
+
+@pytest.mark.bad_input
+def test_a_loss_with_a_mean_of_its_own_has_no_parts():
+    pixels_model(ignore_class=255).compile("sgd", OwnLoss())
+    model = pixels_model(ignore_class=255, accumulate_steps=2)
+    with pytest.raises(ValueError, match=r"`loss` must be None or .*Received: loss=<"):
+        model.compile("sgd", OwnLoss())
 
 
 @pytest.mark.parametrize("ignore_class", [1, 255, -1])
