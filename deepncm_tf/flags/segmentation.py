@@ -129,13 +129,14 @@ SEGMENTATION_FLAGS = (
         "contrast_weight",
         0.0,
         "Weight of the loss of --ncm=dnc that tells a pixel's sub-centroid from all "
-        "others; published with 0.01.",
+        "others; published with 0.01. Each part of --accumulate_steps is clustered by "
+        "itself.",
     ),
     weight(
         "distance_weight",
         0.0,
         "Weight of the loss of --ncm=dnc that draws pixels to their sub-centroid; "
-        "published with 0.001.",
+        "published with 0.001. Each part of --accumulate_steps is clustered by itself.",
     ),
     integer(
         "pixels_per_class",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step that is the same on one device, on many, and in parts of a batch."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -20,7 +22,7 @@ class ExactStep(ExactLoss):
     hooks `build_for`, `outputs`, `guarded_variables`, `loss_weights`, `update_state` and
     `update_evaluation`;
     where its loss is more than that of the logits, or no mean over all labels,
-    `further_loss` and `mean_weights`, too.
+    `further_loss`, `further_labels` and `mean_weights`, too.
     """
 
     ignore_class = None
@@ -69,7 +71,15 @@ class ExactStep(ExactLoss):
         """
         return
 
-    def further_loss(self, y, outputs, sample_weight, samples):
+    def further_labels(self, y):
+        """What `further_loss` wants to know of the labels of which it may get a part.
+
+        Args:
+            y: Normalized labels of this replica's share of the batch.
+        """
+        return
+
+    def further_loss(self, y, outputs, sample_weight, samples, further):
         """Losses beside that of the logits, a list of scalars: this replica's shares.
 
         Args:
@@ -77,6 +87,7 @@ class ExactStep(ExactLoss):
             outputs: As from `outputs`.
             sample_weight: Weights of the losses, or None.
             samples: As in `compute_loss`.
+            further: As from `further_labels`.
         """
         return []
 
@@ -107,7 +118,7 @@ class ExactStep(ExactLoss):
 
         y, sample_weight, wrong = self.targets(y, sample_weight, self.output_rank)
         outputs, sums = accumulation.in_parts(
-            self._part_of_step,
+            functools.partial(self._part_of_step, further=self.further_labels(y)),
             (x, y, sample_weight, self.mean_weights(y)),
             self.accumulate_steps,
         )
@@ -122,7 +133,7 @@ class ExactStep(ExactLoss):
         self.guard.put_back(passed, guarded, before)
         return self._step_logs(x, y, outputs[0], loss, sample_weight)
 
-    def _part_of_step(self, data, samples):
+    def _part_of_step(self, data, samples, further):
         """Outputs of some samples; their loss and its gradients."""
         x, y, sample_weight, mean_weights = data
 
@@ -133,8 +144,8 @@ class ExactStep(ExactLoss):
                 weights = labels.multiply_weights(weights, others)
             parts = {} if samples is None else {"samples": samples}
             loss = self.compute_loss(x, y, outputs[0], weights, training=True, **parts)
-            for further in self.further_loss(y, outputs, weights, samples):
-                loss = loss + further
+            for other in self.further_loss(y, outputs, weights, samples, further):
+                loss = loss + other
             return self.optimizer.scale_loss(loss), (list(outputs), loss)
 
         gradients, (outputs, loss) = self.gradients(compute)

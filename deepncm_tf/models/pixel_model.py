@@ -3,10 +3,13 @@
 
 from keras import ops
 
+from deepncm_tf.distribution import replicas
 from deepncm_tf.models import prototype_losses
 from deepncm_tf.models.classifier_model import ClassifierModel
 from deepncm_tf.models.losses import LogitCrossEntropy
 from deepncm_tf.numerics import labels, resizing
+from deepncm_tf.numerics.precision import sum_dtype
+from deepncm_tf.numerics.samples import class_numbers
 
 RANK = 4  # axes of features and logits
 
@@ -40,7 +43,13 @@ class PixelModel(ClassifierModel):
             )
         return super().targets(y, sample_weight, rank)
 
-    def further_loss(self, y, outputs, sample_weight, samples):
+    def further_labels(self, y):
+        """Number of the global batch's labels of a class, where it comes in parts."""
+        if self.accumulate_steps == 1 or not self._has_prototype_losses:
+            return None
+        return self._number_of_labels(self._small_labels(y))
+
+    def further_loss(self, y, outputs, sample_weight, samples, further):
         _, features, _, *auxiliary = outputs
         losses = []
         if auxiliary:
@@ -50,17 +59,35 @@ class PixelModel(ClassifierModel):
                 weights = ops.expand_dims(weights, axis=-1)
             loss = LogitCrossEntropy(ignore_class=self.ignore_class)(y, logits, weights)
             losses.append(self.auxiliary_weight * self.share_of_mean(loss, logits, samples))
-        if self.contrast_weight or self.distance_weight:
-            small = resizing.at_size(self.known_labels(y), features.shape[1:3])
+        if self._has_prototype_losses:
+            small, share = self._small_labels(y), 1.0
+            if samples is not None:
+                # What stands in for no sample has no class.
+                small = ops.where(samples[0] > 0, small, -1)
+                share = self._number_of_labels(small) / ops.maximum(further, 1.0)
             contrast, distance = prototype_losses.prototype_losses(
                 self.classifier, features, small
             )
-            scale = 1.0 if samples is None else 1.0 / self.accumulate_steps
+            share = ops.cast(share, contrast.dtype)
             losses += [
-                self.contrast_weight * scale * contrast,
-                self.distance_weight * scale * distance,
+                self.contrast_weight * share * contrast,
+                self.distance_weight * share * distance,
             ]
         return losses
+
+    @property
+    def _has_prototype_losses(self):
+        return bool(self.contrast_weight or self.distance_weight)
+
+    def _small_labels(self, y):
+        """Labels at the centres of the features, -1 where they are of no class."""
+        return resizing.at_size(self.known_labels(y), self.features_shape[1:3])
+
+    def _number_of_labels(self, y):
+        """Number of labels of a class, over all replicas."""
+        _, is_known = class_numbers(y, self.num_classes, RANK)
+        (number,) = replicas.all_reduce_sum([ops.sum(ops.cast(is_known, sum_dtype()))])
+        return number
 
     def update_state(self, x, y, outputs, sample_weight, apply):
         _, features, scores, *_ = outputs

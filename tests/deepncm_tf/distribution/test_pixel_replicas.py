@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation on two replicas is that on one: loss, weights, state, metrics, float64."""
+"""Segmentation on two replicas, or in parts of a batch, is that on one device."""
 
 import contextlib
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_segmenters import C, images_and_masks, segmenter
 
 from deepncm_tf.classifiers import DecayMean, SubCentroids
@@ -73,3 +74,27 @@ def test_two_replicas_are_as_one(method):
     for variable in two.variables:
         first, second = (copy.numpy() for copy in variable.value.values)
         np.testing.assert_array_equal(first, second, err_msg=variable.path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "num_replicas"),
+    [
+        (2, 1),
+        (7, 1),  # of which two have no image
+        pytest.param(3, 2, marks=THOROUGH),  # one replica has no image in its first part
+    ],
+)
+def test_losses_of_sub_centroids_in_parts_are_those_of_the_whole(parts, num_replicas):
+    images, masks = images_and_masks(5)
+    masks[:2, 2:] = 255  # almost all of the first part
+    data = tf.data.Dataset.from_tensor_slices((images.astype("float32"), masks)).batch(5)
+    weights = {"contrast_weight": 1.0, "distance_weight": 1.0}
+    results = []
+    for steps, number in ((1, 1), (parts, num_replicas)):
+        with scope(number):
+            keras.utils.set_random_seed(3)
+            model = segmenter(SubCentroids(C, 1), accumulate_steps=steps, **weights)
+            history = model.fit(data, epochs=2, shuffle=False, verbose=0).history
+        results.append([*model.get_weights(), history["loss"]])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
