@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classifiers with class statistics as one scikit-learn estimator."""
 
+import contextlib
 import warnings
 
 import keras
@@ -57,9 +58,10 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         Returns:
             Itself.
         """
-        X, y = validate_data(self, X, y, dtype="float64")  # noqa: N806
-        self._begin(unique_labels(y), y)._learn(X, y, sample_weight)
-        self._warn_of_small(X)
+        with _whole_after_errors(self):
+            X, y = validate_data(self, X, y, dtype="float64")  # noqa: N806
+            self._begin(unique_labels(y), y)._learn(X, y, sample_weight)
+            self._warn_of_small(X)
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):  # noqa: N803
@@ -73,22 +75,23 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
             Itself.
         """
         is_first = not hasattr(self, "classifier_")
-        X, y = validate_data(self, X, y, dtype="float64", reset=is_first)  # noqa: N806
-        if is_first:
-            if classes is None:
+        with _whole_after_errors(self):
+            X, y = validate_data(self, X, y, dtype="float64", reset=is_first)  # noqa: N806
+            if is_first:
+                if classes is None:
+                    raise ValueError(
+                        "`classes`, all labels that there will be, must be given in the "
+                        "first call of `partial_fit`. Received: classes=None"
+                    )
+                self._begin(unique_labels(classes), y)
+            elif classes is not None and not np.array_equal(
+                unique_labels(classes), self.classes_
+            ):
                 raise ValueError(
-                    "`classes`, all labels that there will be, must be given in the first "
-                    "call of `partial_fit`. Received: classes=None"
+                    "`classes` must be those of the first call, "
+                    f"{self.classes_.tolist()}. Received: classes={list(classes)}"
                 )
-            self._begin(unique_labels(classes), y)
-        elif classes is not None and not np.array_equal(
-            unique_labels(classes), self.classes_
-        ):
-            raise ValueError(
-                "`classes` must be those of the first call, "
-                f"{self.classes_.tolist()}. Received: classes={list(classes)}"
-            )
-        return self._learn(X, y, sample_weight)
+            return self._learn(X, y, sample_weight)
 
     def decision_function(self, X):  # noqa: N803
         """Logits: `(n_samples, n_classes)`, or their difference `(n_samples,)` for two."""
@@ -170,3 +173,15 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         if config is not None:
             self.classifier_ = classifiers.get(config)
             self.classifier_.set_weights(weights)
+
+
+@contextlib.contextmanager
+def _whole_after_errors(estimator):
+    """Context after whose errors an estimator has the attributes that it had before."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

@@ -10,6 +10,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
@@ -100,6 +101,49 @@ def test_bad_input():
     for wrong in ([1], {"num_classes": 3}, {"dtype": "float32"}):
         with pytest.raises(ValueError, match="`arguments` must be a dictionary"):
             NearestMeanClassifier("lda", wrong).fit(x, y)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sample_weight": np.ones(3)}, "sample_weight.shape"),
+        ({"sample_weight": -np.ones(50)}, "[Nn]egative"),
+        ({"columns": 3, "sample_weight": np.ones(3)}, "sample_weight.shape"),
+        ({"columns": 3, "y": np.linspace(0, 1, 50)}, "Unknown label type"),
+        ({"columns": 3, "params": {"head": "nca"}}, "`head` must be"),
+        ({"columns": 3, "params": {"arguments": {"grid_bits": -1}}}, "`grid_bits` must be"),
+    ],
+)
+def test_a_fit_that_fails_changes_nothing(wrong, message):
+    x, y = digits(50)
+    estimator = NearestMeanClassifier("lda").fit(x, y)
+    expected = estimator.decision_function(x)
+    estimator.set_params(**wrong.get("params", {}))
+    others = x[::-1, : wrong.get("columns")], wrong.get("y", np.roll(y, 3))
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(*others, wrong.get("sample_weight"))
+    np.testing.assert_array_equal(estimator.decision_function(x), expected)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"classes": ["digit 0", "digit 1"]},
+        {"sample_weight": np.ones(3)},
+        {"sample_weight": -np.ones(50)},
+    ],
+)
+def test_a_first_partial_fit_that_fails_is_none(wrong):
+    x, y = digits(50)
+    classes, estimator = np.unique(y), NearestMeanClassifier()
+    with pytest.raises(ValueError, match=r"`y` must be|sample_weight.shape|[Nn]egative"):
+        estimator.partial_fit(x, y, **{"classes": classes, **wrong})
+    with pytest.raises(NotFittedError):
+        estimator.predict(x)
+    estimator.partial_fit(x[:, :9], y, classes=classes)
+    assert estimator.n_features_in_ == 9
 
 
 def test_what_was_set_since_is_not_what_was_learnt():
