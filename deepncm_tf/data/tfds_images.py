@@ -6,6 +6,7 @@ that order and memory are as with other datasets.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import struct
@@ -18,6 +19,7 @@ from deepncm_tf.utils.errors import DatasetNotFoundError, one_line
 
 HEADER, FOOTER = 12, 4  # bytes: a record's length and the checksum of that; its checksum
 TEST_SPLITS = ("test", "validation")  # the first that is labelled
+UNLABELLED = -1  # in place of a label
 IMAGENET = "imagenet2012"  # whose archives TFDS does not download
 ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
@@ -74,24 +76,24 @@ def load(name, image_size, data_dir=None, middle=1.0):
 
     Returns:
         Dictionary from `"train"` and `"test"`, for which its split `validation` stands
-        where it has no other, to `(images, labels)`: a `RecordImages` and int32 `(n,)`.
+        where it has no other with labels, to `(images, labels)`: a `RecordImages` and
+        int32 `(n,)`.
 
     Raises:
         DatasetNotFoundError: If there is no such dataset on the disk, or it has no such
             splits.
-        ValueError: If its files are damaged.
+        ValueError: If its files are damaged, or not all of its examples have a label.
     """
-    builder = _prepared(name, data_dir)
-    splits = builder.info.splits
-    tests = [split for split in TEST_SPLITS if split in splits]
-    if "train" not in splits or not tests:
+    splits = _prepared(name, data_dir).info.splits
+    test = _test_split(splits)
+    if "train" not in splits or test is None:
         raise DatasetNotFoundError(
-            f"--dataset=tfds:{name} must have the splits train and test, or validation. "
-            f"Received: {', '.join(splits)}"
+            f"--dataset=tfds:{name} must have the splits train and test, or validation, "
+            f"with labels. Received: {', '.join(splits)}"
         )
     return {
         split: _load_split(splits[source], image_size, middle)
-        for split, source in (("train", "train"), ("test", tests[0]))
+        for split, source in (("train", "train"), ("test", test))
     }
 
 
@@ -108,13 +110,13 @@ def load_test(name, image_size, data_dir=None, middle=1.0):
         DatasetNotFoundError, ValueError: As `load`.
     """
     splits = _prepared(name, data_dir).info.splits
-    tests = [split for split in TEST_SPLITS if split in splits]
-    if not tests:
+    test = _test_split(splits)
+    if test is None:
         raise DatasetNotFoundError(
-            f"--test_dataset=tfds:{name} must have the split test, or validation. "
-            f"Received: {', '.join(splits)}"
+            f"--test_dataset=tfds:{name} must have the split test, or validation, with "
+            f"labels. Received: {', '.join(splits)}"
         )
-    return _load_split(splits[tests[0]], image_size, middle)
+    return _load_split(splits[test], image_size, middle)
 
 
 def _prepared(name, data_dir):
@@ -179,6 +181,21 @@ def read_example(record):
         ) from error
 
 
+def _test_split(splits):
+    """Name of the first split for tests whose first example has a label, or None."""
+    for name in TEST_SPLITS:
+        paths = splits[name].filepaths if name in splits else []
+        records = itertools.chain.from_iterable(map(find_records, paths))
+        first = next(records, None)
+        if first is not None and _label(first) != UNLABELLED:
+            return name
+    return None
+
+
+def _label(record):
+    return read_example(record)["label"].int64_list.value[0]
+
+
 def _load_split(split, image_size, middle):
     records = [record for path in split.filepaths for record in find_records(path)]
     if len(records) != split.num_examples:
@@ -186,8 +203,14 @@ def _load_split(split, image_size, middle):
             f"TFDS's split {split.name} must have {split.num_examples} examples. Received: "
             f"{len(records)} in {os.path.dirname(split.filepaths[0])}"
         )
-    labels = [read_example(record)["label"].int64_list.value[0] for record in records]
-    return RecordImages(records, image_size, middle), np.array(labels, "int32")
+    labels = np.array([_label(record) for record in records], "int32")
+    if UNLABELLED in labels:
+        raise ValueError(
+            f"TFDS's split {split.name} must have a label for each example. Received: "
+            f"{np.sum(labels == UNLABELLED)} of {len(labels)} without, in "
+            f"{os.path.dirname(split.filepaths[0])}"
+        )
+    return RecordImages(records, image_size, middle), labels
 
 
 def _manual_folder(builder):

@@ -32,6 +32,39 @@ def data_dir(images, tmp_path, monkeypatch):
     return str(tmp_path)
 
 
+@pytest.fixture
+def write_own(images, tmp_path):
+    """Writes a dataset that TFDS knows from its files alone, of labels in each split."""
+
+    class Own(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        labels = None
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(28, 28, 1)),
+                "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, manager):
+            return {s: self._generate_examples(y) for s, y in self.labels.items()}
+
+        def _generate_examples(self, labels):
+            for row, label in enumerate(labels):
+                yield row, {"image": images[row], "label": label}
+
+    def write(**labels):
+        builder = Own(data_dir=tmp_path)
+        builder.labels = labels
+        builder.download_and_prepare()
+        return str(tmp_path)
+
+    return write
+
+
 def test_images_and_labels_belong_together(images, data_dir):
     splits = datasets.load("tfds:mnist", data_dir=data_dir, image_size=28)
     for (split, size), rows in zip(
@@ -70,6 +103,28 @@ def test_only_test_images(data_dir):
 def test_classes():
     assert datasets.class_names("tfds:mnist") == [str(digit) for digit in range(10)]
     assert datasets.num_classes("tfds:mnist") == 10
+
+
+@pytest.mark.parametrize("load", [datasets.load, datasets.load_test])
+def test_a_test_split_without_labels_is_passed_over(write_own, load):
+    data_dir = write_own(train=[0, 1, 2], test=[-1] * 5, validation=[2, 1])
+    found = load("tfds:own", data_dir=data_dir)
+    images, labels = found["test"] if load is datasets.load else found
+    assert (len(images), sorted(labels)) == (2, [1, 2])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"train": [0, 1, -1, -1], "test": [0]}, "split train .*Received: 2 of 4 without"),
+        ({"train": [0, 1], "test": [-1, -1]}, "validation, with labels. Received: "),
+    ],
+)
+def test_missing_labels(write_own, labels, message):
+    data_dir = write_own(**labels)
+    with pytest.raises((ValueError, DatasetNotFoundError), match=message):
+        datasets.load("tfds:own", data_dir=data_dir)
 
 
 @pytest.mark.bad_input
