@@ -75,14 +75,14 @@ def recipe(name):
     return DATASETS.get(name, OTHERS)
 
 
-def num_classes(name, label="fine"):
-    """Number of a dataset's classes.
+def num_classes(name, label="fine", data_dir=None):
+    """Number of a dataset's classes; arguments as for `load`.
 
     Raises:
         FolderError: If it is a folder that cannot be used.
         DatasetNotFoundError: If TFDS has no such dataset of images and labels.
     """
-    return recipe(name).num_classes[label] or len(class_names(name))
+    return recipe(name).num_classes[label] or len(class_names(name, label, data_dir))
 
 
 def load(
@@ -134,10 +134,11 @@ def load(
         raise ValueError(
             f"`label` must be one of {sorted(labels)} for {name}. Received: label={label!r}"
         )
-    if classes is not None and max(classes) >= num_classes(name, label):
+    number = None if classes is None else num_classes(name, label, data_dir)
+    if number is not None and max(classes) >= number:
         raise ValueError(
-            f"`classes` must be of the {num_classes(name, label)} classes of {name}. "
-            f"Received: classes={classes}"
+            f"`classes` must be of the {number} classes of {name}. Received: "
+            f"classes={classes}"
         )
     image_size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
@@ -155,7 +156,7 @@ def load(
     if classes is not None:
         splits = known_classes.keep(splits, classes)
     if validation_fraction:
-        number = num_classes(name, label) if classes is None else len(classes)
+        number = num_classes(name, label, data_dir) if classes is None else len(classes)
         splits["train"], splits["val"] = _hold_out(
             *splits["train"], validation_fraction, number
         )
@@ -202,7 +203,7 @@ def class_names(name, label="fine", data_dir=None):
     if name.startswith(FOLDER):
         return folders.class_names(name.removeprefix(FOLDER))
     if name.startswith(TFDS):
-        return tfds_images.class_names(name.removeprefix(TFDS))
+        return tfds_images.class_names(name.removeprefix(TFDS), data_dir)
     if name == "fashion_mnist":
         return list(fashion_mnist.CLASS_NAMES)
     if name == "digits":

@@ -56,13 +56,13 @@ class RecordImages(ImageSource):
         return RecordImages(records, self.shape[1], self.middle)
 
 
-def class_names(name):
-    """Names of the classes of a dataset, a list of strings.
+def class_names(name, data_dir=None):
+    """Names of the classes of a dataset, a list of strings; arguments as for `load`.
 
     Raises:
         DatasetNotFoundError: If TFDS has no such dataset of images and labels.
     """
-    return list(_builder(name).info.features["label"].names)
+    return list(_builder(name, data_dir).info.features["label"].names)
 
 
 def load(name, image_size, data_dir=None, middle=1.0):

@@ -159,14 +159,15 @@ def scaling(config):
 
 def num_classes(config):
     """Number of classes of a resolved config."""
+    data_dir = config["data_dir"]
     if task_of(config) == SEGMENTATION:
         from deepncm_tf.data import segmentation as segmentation_data
 
-        return len(segmentation_data.class_names(config["dataset"], config["data_dir"]))
+        return len(segmentation_data.class_names(config["dataset"], data_dir))
     known = classes(config)
     if known is not None:
         return len(known)
-    return datasets.num_classes(config["dataset"], config["label"])
+    return datasets.num_classes(config["dataset"], config["label"], data_dir)
 
 
 def classes(config):

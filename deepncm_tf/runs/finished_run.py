@@ -81,7 +81,7 @@ class FinishedRun:
     """
 
     def __init__(self, model_dir, data_dir=None):
-        self.config = read_config(model_dir)
+        self.config = {**read_config(model_dir), "data_dir": data_dir}
         from deepncm_tf.data import datasets
         from deepncm_tf.runs import images, model_file
 

@@ -25,7 +25,7 @@ def load(config, data_dir=None):
             dataset has other classes.
     """
     classes = flags.classes(config)
-    _check_known(config, classes)
+    _check_known(config, classes, data_dir)
     with _named_as_flags():
         splits = datasets.load(
             config["dataset"],
@@ -62,11 +62,11 @@ def load(config, data_dir=None):
     return {**splits, "test": test}
 
 
-def _check_known(config, classes):
-    """Raises a ValueError where a folder has fewer classes than --known_classes names."""
+def _check_known(config, classes, data_dir):
+    """Raises a ValueError where a dataset has fewer classes than --known_classes names."""
     if classes is None:
         return
-    number = datasets.num_classes(config["dataset"], config["label"])
+    number = datasets.num_classes(config["dataset"], config["label"], data_dir)
     if classes[-1] >= number:
         raise ValueError(
             f"--known_classes must be of the classes 0-{number - 1} of --dataset="

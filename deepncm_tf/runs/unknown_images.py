@@ -20,7 +20,7 @@ def load(name, config, data_dir):
     """Test images of another dataset, or of the classes that the run did not learn."""
     others = None
     if name == config["dataset"]:
-        number = datasets.num_classes(name, "fine")
+        number = datasets.num_classes(name, "fine", data_dir)
         others = sorted(set(range(number)) - set(flags.classes(config)))
     size = flags.image_size(config)
     splits = datasets.load(

@@ -4,8 +4,13 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from small_runs import config, use_small_network
 
+from deepncm_tf import flags
 from deepncm_tf.data import datasets, tfds_images
+from deepncm_tf.runs import images as images_of_run
+from deepncm_tf.runs import training, unknown_images
+from deepncm_tf.runs.finished_run import FinishedRun
 from deepncm_tf.utils.errors import DatasetNotFoundError
 
 SIZES = {"train": 23, "test": 7}
@@ -125,6 +130,24 @@ def test_missing_labels(write_own, labels, message):
     data_dir = write_own(**labels)
     with pytest.raises((ValueError, DatasetNotFoundError), match=message):
         datasets.load("tfds:own", data_dir=data_dir)
+
+
+def test_a_run_on_a_dataset_that_is_in_a_folder_alone(write_own, tmp_path, monkeypatch):
+    use_small_network(monkeypatch)
+    data_dir = write_own(train=[0, 1, 2] * 3, test=[2, 1, 0, 2])
+    values = {"dataset": "tfds:own", "data_dir": data_dir, "train_epochs": 1}
+    training.run(config(tmp_path / "run", **values))
+    run = FinishedRun(tmp_path / "run", data_dir)
+    assert run.class_names == ["a", "b", "c"]
+    assert flags.num_classes(run.config) == 3
+    known = config(tmp_path / "other", known_classes="0-1", **values)
+    splits = images_of_run.load({**known, "validation_fraction": 0.4}, data_dir)
+    assert {name: len(labels) for name, (_, labels) in splits.items()} == {
+        "train": 4,
+        "val": 2,
+        "test": 2,
+    }
+    assert len(unknown_images.load("tfds:own", known, data_dir)) == 2
 
 
 @pytest.mark.bad_input
