@@ -156,9 +156,10 @@ def load(
     if classes is not None:
         splits = known_classes.keep(splits, classes)
     if validation_fraction:
-        number = num_classes(name, label, data_dir) if classes is None else len(classes)
+        names = class_names(name, label, data_dir)
+        names = names if classes is None else [names[c] for c in classes]
         splits["train"], splits["val"] = _hold_out(
-            *splits["train"], validation_fraction, number
+            *splits["train"], validation_fraction, names
         )
     return splits
 
@@ -249,7 +250,7 @@ def _download(builder):
         ) from error
 
 
-def _hold_out(images, labels, fraction, num_classes):
+def _hold_out(images, labels, fraction, names):
     from sklearn.model_selection import train_test_split
 
     if not 0 < fraction < 1:
@@ -258,11 +259,18 @@ def _hold_out(images, labels, fraction, num_classes):
             f"Received: validation_fraction={fraction}"
         )
     count = round(fraction * len(labels))
-    if min(count, len(labels) - count) < num_classes:
+    if min(count, len(labels) - count) < len(names):
         raise ValueError(
-            f"`validation_fraction` must leave each of {num_classes} classes at least one "
+            f"`validation_fraction` must leave each of {len(names)} classes at least one "
             f"of {len(labels)} images on both sides. Received: "
             f"validation_fraction={fraction}"
+        )
+    single = np.flatnonzero(np.bincount(labels) == 1)  # which cannot be in shares
+    if len(single):
+        raise ValueError(
+            "`validation_fraction` must be 0 where a class has but one training image. "
+            f"Received: validation_fraction={fraction}, and one image of class "
+            f"{names[single[0]]!r}"
         )
     train, held_out = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels, random_state=0

@@ -69,9 +69,10 @@ def _check_known_classes(config):
     if config["label"] != "fine":
         raise FlagError(f"--known_classes needs --label=fine. {received}")
     number = datasets.recipe(config["dataset"]).num_classes["fine"]
-    if number is not None and (known[-1] >= number or len(known) < 2):
+    if len(known) < 2 or (number is not None and known[-1] >= number):
+        range_of = "" if number is None else f" 0-{number - 1}"
         raise FlagError(
-            f"--known_classes must be two or more of the classes 0-{number - 1} of "
+            f"--known_classes must be two or more of the classes{range_of} of "
             f"--dataset={config['dataset']}. {received}"
         )
 

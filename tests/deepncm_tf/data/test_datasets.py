@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import picture_folders
 import pytest
 from sklearn.datasets import load_digits
 
@@ -90,6 +91,17 @@ def test_validation_split(digits):
 def test_bad_arguments(arguments, received):
     with pytest.raises(ValueError, match=f"Received: {received}"):
         datasets.load(**arguments)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("classes", [None, [0, 2]])
+def test_a_class_that_cannot_be_held_out(tmp_path, classes):
+    root = picture_folders.write(tmp_path, {"a": 20, "b": 20, "c": 2})
+    message = "Received: validation_fraction=0.2, and one image of class 'c'"
+    with pytest.raises(ValueError, match=message):
+        datasets.load(f"folder:{root}", "fine", 0.2, classes=classes)
+    splits = datasets.load(f"folder:{root}", "fine", 0.2, classes=[0, 1])
+    assert np.bincount(splits["val"][1]).tolist() == [3, 3]
 
 
 @pytest.mark.bad_input

@@ -64,6 +64,11 @@ from deepncm_tf import flags
         ({"known_classes": "0-10"}, "two or more of the classes 0-9 of --dataset=cifar10"),
         ({"known_classes": "3"}, "two or more of the classes 0-9"),
         (
+            {"known_classes": "0", "dataset": "folder:x"},
+            "--known_classes must be two or more of the classes of --dataset=folder:",
+        ),
+        ({"known_classes": "2", "dataset": "tfds:x"}, "two or more of the classes of --d"),
+        (
             {"known_classes": "0-6", "dataset": "digits", "label": "coarse"},
             "--known_classes needs --label=fine. Received: --known_classes=0-6",
         ),
