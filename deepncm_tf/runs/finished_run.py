@@ -83,12 +83,13 @@ class FinishedRun:
     def __init__(self, model_dir, data_dir=None):
         self.config = {**read_config(model_dir), "data_dir": data_dir}
         from deepncm_tf.data import datasets
-        from deepncm_tf.runs import images, model_file
+        from deepncm_tf.runs import images, model_file, pictures
 
         self.path = pathlib.Path(model_dir)
         dataset, label = self.config["dataset"], self.config["label"]
         classes = flags.classes(self.config)
         self.splits = images.load(self.config, data_dir)
+        pictures.check(self.path, self.config, self.splits)
         self.class_names = datasets.class_names(dataset, label, data_dir)
         if classes is not None:
             self.class_names = [self.class_names[c] for c in classes]

@@ -8,7 +8,7 @@ import numpy as np
 from deepncm_tf import flags
 from deepncm_tf.data import pipeline, segmentation, segmentation_sets
 from deepncm_tf.numerics import resizing
-from deepncm_tf.runs import model_file
+from deepncm_tf.runs import model_file, pictures
 from deepncm_tf.runs.config import read_config
 
 BATCH = 8  # images at a time
@@ -40,6 +40,7 @@ class FinishedSegmentation:
         self.path = pathlib.Path(model_dir)
         self.shape = segmentation_sets.as_shape(self.config["image_shape"])
         self.splits = segmentation.load(self.config["dataset"], self.shape, data_dir)
+        pictures.check(self.path, self.config, self.splits)
         self.class_names = segmentation.class_names(self.config["dataset"], data_dir)
         self.model = model_file.load(self.path, self.config)
 

@@ -19,7 +19,7 @@ from deepncm_tf.utils.versions import versions
 SUMS = "SHA256SUMS"
 SUMMED = ("metrics.jsonl", "model.keras", "result.json")
 RUN_FILES = {*SUMMED, SUMS, LOCK, "config.json", "checkpoints", "summaries"}
-RUN_FILES |= {"overlays.png"}  # of segmentation
+RUN_FILES |= {"pictures.txt", "overlays.png"}  # of folders, of segmentation
 RUN_FILES |= {"discovery.json", "evaluation.json", "roc.png"}  # written afterwards
 LENGTH = {"train_epochs", "max_train_steps"}  # flags
 
@@ -27,9 +27,10 @@ LENGTH = {"train_epochs", "max_train_steps"}  # flags
 class RunFolder:
     """A run's folder.
 
-    Files: `config.json` (flags, versions, environment), `metrics.jsonl` (an object per
-    epoch), `checkpoints/`, `summaries/` (TensorBoard), `model.keras`, `SHA256SUMS`, and
-    last `result.json`. While a run is under way it holds a lock on `lock`.
+    Files: `config.json` (flags, versions, environment), of a folder's pictures
+    `pictures.txt`, `metrics.jsonl` (an object per epoch), `checkpoints/`, `summaries/`
+    (TensorBoard), `model.keras`, `SHA256SUMS`, and last `result.json`. While a run is
+    under way it holds a lock on `lock`.
 
     Args:
         config: Dictionary of resolved flags; `model_dir` is the folder.

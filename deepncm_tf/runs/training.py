@@ -13,7 +13,7 @@ from deepncm_tf.data.device_images import DeviceImages
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
-from deepncm_tf.runs import backbone, fitting, lag, transfer
+from deepncm_tf.runs import backbone, fitting, lag, pictures, transfer
 from deepncm_tf.runs.anchoring import Anchoring
 from deepncm_tf.runs.callbacks import EpochReport, Record
 from deepncm_tf.runs.checkpoints import Checkpoints
@@ -58,6 +58,8 @@ def run(config):
     if replicas.is_chief(strategy):
         folder.open()
     with contextlib.closing(folder):
+        if replicas.is_chief(strategy):
+            pictures.keep(folder, splits)
         replicas.wait_for_all(strategy)  # the folder is ready
         return _run(task, folder, splits, strategy)
 

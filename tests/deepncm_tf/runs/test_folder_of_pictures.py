@@ -2,6 +2,7 @@
 """Runs on folders of pictures, and with backbones by name."""
 
 import json
+import re
 
 import numpy as np
 import picture_folders
@@ -179,6 +180,63 @@ def test_a_picture_that_goes_during_the_run(tmp_path, pictures, small_network, m
     monkeypatch.setattr(folders, "load", load_and_remove)
     with pytest.raises(runs.RunError, match=r"gone or has changed\. .*Received: "):
         training.run(folder_config(tmp_path / "run", pictures))
+
+
+@pytest.fixture
+def other_test(tmp_path):
+    return picture_folders.write(tmp_path / "other", {"red": 3, "green": 2, "blue": 2})
+
+
+def another_picture(pictures, other_test):
+    (pictures / "blue" / "again.png").write_bytes((pictures / "blue/000.png").read_bytes())
+
+
+def another_name(pictures, other_test):
+    (pictures / "red" / "000.png").rename(pictures / "red" / "zzz.png")
+
+
+def another_for_tests(pictures, other_test):
+    (other_test / "red" / "000.png").unlink()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (another_picture, "folder:PATH (train: 60 then, 61 now; test: 15 then, 15 now)"),
+        (another_name, "folder:PATH (train: 60 then, 60 now; test: 15 then, 15 now)"),
+        (another_for_tests, "folder:PATH and folder:PATH (test: 7 then, 6 now)"),
+    ],
+)
+def test_other_pictures_than_the_run_was_begun_with(
+    tmp_path, pictures, other_test, small_network, monkeypatch, change, message
+):
+    values = {"train_epochs": 1}
+    if change is another_for_tests:
+        values["test_dataset"] = f"folder:{other_test}"
+    begun = folder_config(tmp_path / "run", pictures, **values)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_train", lambda *args: 1 / 0)  # it ends before a step
+        with pytest.raises(ZeroDivisionError):
+            training.run(begun)
+    (tmp_path / "run" / "model.keras").touch()  # as if it were finished
+    with pytest.raises(runs.RunError, match=r"model\.keras cannot be read"):
+        FinishedRun(tmp_path / "run")
+    change(pictures, other_test)
+    message = f"begun with other pictures in {re.escape(message).replace('PATH', '.*')}"
+    with pytest.raises(runs.RunError, match=rf"{message}\. Put those back\.$"):
+        FinishedRun(tmp_path / "run")
+    with pytest.raises(runs.RunError, match=f"{message}.* or give --overwrite to start"):
+        training.run(begun)
+    record = tmp_path / "run" / "pictures.txt"
+    record.write_text("train\n")
+    with pytest.raises(runs.RunError, match=f"{record} is damaged"):
+        FinishedRun(tmp_path / "run")
+    record.unlink()  # as of a version that recorded none
+    with pytest.raises(runs.RunError, match=r"model\.keras cannot be read"):
+        FinishedRun(tmp_path / "run")
+    training.run({**begun, "overwrite": True})
+    FinishedRun(tmp_path / "run")
 
 
 @pytest.mark.bad_input

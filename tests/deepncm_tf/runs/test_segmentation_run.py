@@ -3,6 +3,7 @@
 
 import json
 
+import mask_folders
 import numpy as np
 import pytest
 from command_lines import run as run_command
@@ -67,6 +68,26 @@ def test_what_a_run_leaves(finished):
     np.testing.assert_allclose(
         rates, [0.1 * (1 - (step - 1) / 6) ** 0.9 for step in steps], rtol=1e-5
     )
+
+
+@pytest.mark.bad_input
+def test_another_picture_than_the_run_was_begun_with(tmp_path, monkeypatch):
+    mask_folders.write(tmp_path / "p", 5)
+    values = {"dataset": f"folder:{tmp_path / 'p'}", "image_shape": "12x16"}
+    begun = config(tmp_path / "run", **values)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_train", lambda *args: 1 / 0)  # it ends before a step
+        with pytest.raises(ZeroDivisionError):
+            training.run(begun)
+    (tmp_path / "run" / "model.keras").touch()  # as if it were finished
+    with pytest.raises(RunError, match=r"model\.keras cannot be read"):
+        FinishedSegmentation(tmp_path / "run")
+    mask_folders.write(tmp_path / "p", 6)
+    message = r"other pictures in folder:.* \(train: 5 then, 6 now\)\. Put those back"
+    with pytest.raises(RunError, match=rf"{message}\.$"):
+        FinishedSegmentation(tmp_path / "run")
+    with pytest.raises(RunError, match=f"{message}, or give --overwrite"):
+        training.run(begun)
 
 
 def test_metrics_are_those_of_the_saved_model(finished, patch):
