@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training images that stay on the device, where their batches are made."""
 
+import keras
 import tensorflow as tf
 
 from deepncm_tf.data.augmentation import AUGMENTATIONS
 from deepncm_tf.data.pipeline import SCALINGS
+
+
+def check_backend():
+    """Raises a `ValueError` where no step of TensorFlow takes images from the device."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "--device_dataset needs Keras's TensorFlow backend. Received: KERAS_BACKEND="
+            f"{keras.backend.backend()!r}"
+        )
 
 
 class DeviceImages:

@@ -5,6 +5,8 @@ JAX compiles functions of values. A step gets the values of all variables and gi
 ones; in between, Keras's `StatelessScope` lets code read and assign them as elsewhere.
 """
 
+import warnings
+
 import jax
 import keras
 
@@ -86,10 +88,16 @@ class JaxStep(keras.Model):
         return gradients, outputs
 
     def apply_once(self, gradients):
-        # `apply` itself cannot assign where an optimizer branches, as under a loss scale.
-        variables = (self.trainable_variables, self.optimizer.variables)
+        # `apply` itself cannot assign where an optimizer branches, as under a loss scale;
+        # this takes all variables that it was built with, some of which may be frozen.
+        self.optimizer._check_variables_are_known(self.trainable_variables)
+        by_variable = dict(zip(map(id, self.trainable_variables), gradients, strict=True))
+        variables = (self.optimizer._trainable_variables, self.optimizer.variables)
         trainable, optimizer = ([v.value for v in kind] for kind in variables)
-        moved = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+        gradients = [by_variable.get(id(variable)) for variable in variables[0]]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Gradients do not exist")  # of what is frozen
+            moved = self.optimizer.stateless_apply(optimizer, gradients, trainable)
         for kind, values in zip(variables, moved, strict=True):
             for variable, value in zip(kind, values, strict=True):
                 variable.assign(value)

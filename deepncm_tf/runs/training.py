@@ -8,8 +8,7 @@ import time
 import keras
 
 from deepncm_tf import classifiers, flags, runs
-from deepncm_tf.data import datasets
-from deepncm_tf.data.device_images import DeviceImages
+from deepncm_tf.data import datasets, device_images
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
@@ -46,6 +45,8 @@ def run(config):
     if not _goes_on(folder):  # checkpoints hold what the run began with
         transfer.check(config)
     try:
+        if config.get("device_dataset"):
+            device_images.check_backend()
         strategies.leave_devices()
         # First of all: a multi-worker strategy must find TensorFlow unused.
         strategy = strategies.get_strategy(
@@ -219,7 +220,7 @@ def _compiled_model(task, plan, train, with_weights):
         jit_compile=JIT_COMPILE[config["jit_compile"]],
     )
     if config.get("device_dataset"):
-        model.make_images = DeviceImages(
+        model.make_images = device_images.DeviceImages(
             train[0], config["augmentation"], flags.scaling(config)
         )
     model.build_training(*(keras.KerasTensor((None, *a.shape[1:]), a.dtype) for a in train))

@@ -137,12 +137,12 @@ def test_a_run_on_jax_is_resumed_where_it_was(tmp_path):
 
 
 @pytest.mark.thorough
-def test_a_run_on_jax_begins_with_another(tmp_path):
+def test_a_run_on_jax_begins_with_another_whose_network_is_frozen_first(tmp_path):
     pytest.importorskip("jax")
     command = [sys.executable, "-m", "deepncm_tf.cifar_main", "--dataset=digits"]
-    command += ["--ncm=decay", "--train_epochs=1", "--max_train_steps=1"]
-    beginning = f"--init_from={tmp_path / 'first'}"
-    for run, flags in (("first", []), ("second", [beginning])):
+    command += ["--ncm=decay", "--embedding_dim=4", "--batch_size=720", "--train_epochs=2"]
+    frozen = [f"--init_from={tmp_path / 'first'}", "--freeze", "--unfreeze_after=1"]
+    for run, flags in (("first", []), ("second", frozen)):
         outcome = subprocess.run(
             [*command, *flags, f"--model_dir={tmp_path / run}"],
             env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},

@@ -48,6 +48,7 @@ USES = {
         lambda: make_model("decay"),
         uses.predict_embed_and_look_up,
     ),
+    "freeze, unfreeze": (lambda: make_model("decay"), uses.freeze_and_unfreeze),
     "save, load, train on": (lambda: make_model("dnc"), uses.save_and_load),
     "anchor, explain": (lambda: make_model("dnc"), uses.anchor_and_explain),
     "calibrate, classify": (lambda: make_model("lda"), uses.calibrate_and_classify),

@@ -36,6 +36,20 @@ def predict_embed_and_look_up(model, images, labels):
     }
 
 
+def freeze_and_unfreeze(model, images, labels):
+    """What is frozen once the optimizer has it stays as it is, and so do its slots."""
+    found = {}
+    for step, trainable in enumerate((True, False, False, True)):
+        model.backbone.trainable = trainable
+        model.make_train_function(force=True)
+        rows = slice(8 * step, 8 * step + 8)
+        logs = model.train_on_batch(images[rows], labels[rows], return_dict=True)
+        found |= {f"step {step} {name}": value for name, value in logs.items()}
+        variables = [*model.variables, *model.optimizer.variables]
+        found |= {f"step {step} {n}": v.numpy() for n, v in enumerate(variables)}
+    return found
+
+
 def save_and_load(model, images, labels):
     model.train_on_batch(images[:8], labels[:8])
     with tempfile.TemporaryDirectory() as folder:

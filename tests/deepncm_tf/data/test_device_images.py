@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches that are made on the device are those that the host would have sent."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ from small_runs import config, use_few_digits, use_small_network
 from deepncm_tf.data import pipeline
 from deepncm_tf.data.device_images import DeviceImages
 from deepncm_tf.runs import training
+from deepncm_tf.utils.errors import RunError
 
 
 @pytest.mark.parametrize("augmentation", ["standard", "snca"])
@@ -30,6 +32,15 @@ def test_the_same_images(augmentation, scaling):
         np.testing.assert_array_equal(y_device, y)
         count += 1
     assert count == 6
+
+
+@pytest.mark.bad_input
+def test_other_backends(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    message = "--device_dataset needs Keras's TensorFlow .*Received: KERAS_BACKEND='jax'"
+    with pytest.raises(RunError, match=message):
+        training.run(config(tmp_path / "run", device_dataset=True))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
