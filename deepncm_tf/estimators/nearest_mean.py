@@ -2,6 +2,7 @@
 """The classifiers with class statistics as one scikit-learn estimator."""
 
 import contextlib
+import functools
 import warnings
 
 import keras
@@ -12,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from deepncm_tf import classifiers
+from deepncm_tf.numerics.precision import sum_dtype
 from deepncm_tf.numerics.statistics import GRID_BITS
 
 HEADS = ("online", "lda", "ranpac")
@@ -24,7 +26,8 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
     What is learned does not depend on the order of samples, nor on how `partial_fit` gets
     them, to the bit, where sample weights are whole numbers: features are rounded to
     multiples of 2^-12 (`grid_bits`) before they are added up. Scale those that vary by
-    little more, for example with scikit-learn's `StandardScaler`.
+    little more, for example with scikit-learn's `StandardScaler`. Sums must have 64 bits
+    for it, which JAX has where the environment variable `JAX_ENABLE_X64` is 1.
 
     Args:
         head: `"online"` for class means, `"lda"` for linear discriminants or `"ranpac"` for
@@ -119,6 +122,8 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
                 "`arguments` must be a dictionary of arguments of the head, without "
                 f"num_classes and dtype. Received: arguments={self.arguments!r}"
             )
+        if sum_dtype() != "float64":
+            _warn_of_short_sums()
         self.classes_ = classes
         self.classifier_ = classifiers.get(
             self.head, num_classes=len(classes), dtype="float64", **arguments
@@ -173,6 +178,15 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         if config is not None:
             self.classifier_ = classifiers.get(config)
             self.classifier_.set_weights(weights)
+
+
+@functools.cache  # once
+def _warn_of_short_sums():
+    warnings.warn(
+        "JAX adds up in 32 bits: what is learned depends on the order of samples in its "
+        "last bits. Set the environment variable JAX_ENABLE_X64=1 for sums of 64 bits.",
+        stacklevel=4,
+    )
 
 
 @contextlib.contextmanager

@@ -155,6 +155,19 @@ def test_what_was_set_since_is_not_what_was_learnt():
     np.testing.assert_array_equal(again.decision_function(x), expected)
 
 
+def test_sums_of_32_bits_are_warned_of_once(monkeypatch):
+    x, y = digits(50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        NearestMeanClassifier().fit(x, y)
+        monkeypatch.setattr(nearest_mean, "sum_dtype", lambda: "float32")  # as on JAX
+        nearest_mean._warn_of_short_sums.cache_clear()
+        with pytest.warns(UserWarning, match="JAX_ENABLE_X64=1 for sums") as caught:
+            NearestMeanClassifier("lda").fit(x, y)
+        assert caught[0].filename == __file__
+        NearestMeanClassifier().partial_fit(x, y, classes=np.unique(y))
+
+
 def test_features_that_rounding_would_take_away():
     x, y = digits(50)
     with pytest.warns(UserWarning, match="rounded to multiples of 0.000244. Sca") as caught:
