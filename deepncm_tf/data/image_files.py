@@ -24,7 +24,8 @@ def find(paths, flag="--images"):
         flag: String, what they were given as, for the error message.
 
     Returns:
-        List of paths; those in a folder by their names.
+        List of paths; those in a folder by their names, without those that begin with a
+        dot.
 
     Raises:
         ValueError: If a path is not there, or no image.
@@ -33,7 +34,9 @@ def find(paths, flag="--images"):
     for text in map(str, paths):
         path = pathlib.Path(text)
         is_folder = text and path.is_dir()  # '' is not meant for the current folder
-        listed = sorted(path.iterdir()) if is_folder else [path]
+        listed = [path]
+        if is_folder:
+            listed = sorted(file for file in path.iterdir() if file.name[0] != ".")
         images = [file for file in listed if file.suffix.lower() in SUFFIXES]
         images = [file for file in images if file.is_file()]
         if not images:

@@ -207,12 +207,14 @@ def test_other_formats_are_refused(tmp_path):
 
 
 def test_files_are_found(tmp_path):
-    for name in ("b.PNG", "a.webp", "c.txt"):
+    for name in ("b.PNG", "a.webp", "c.txt", "._b.PNG"):
         (tmp_path / name).touch()
     found = image_files.find([tmp_path, tmp_path / "b.PNG"])
     assert [path.name for path in found] == ["a.webp", "b.PNG", "b.PNG"]
     with pytest.raises(ValueError, match=r"--images must be image files .*c\.txt"):
         image_files.find([tmp_path / "c.txt"])
+    hidden = tmp_path / "._b.PNG"
+    assert image_files.find([hidden]) == [hidden]  # asked for by its name
 
 
 def test_it_does_without_tensorflow():
