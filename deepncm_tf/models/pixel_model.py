@@ -101,6 +101,6 @@ class PixelModel(ClassifierModel):
     def _of_features(self, y, sample_weight):
         """Labels and weights at the centres of the features."""
         size = self.features_shape[1:3]
-        if sample_weight is not None and len(sample_weight.shape) > 1:
+        if sample_weight is not None:
             sample_weight = resizing.at_size(sample_weight, size)
         return resizing.at_size(y, size), sample_weight

@@ -39,13 +39,14 @@ def at_size(labels, size):
     """What is at the centres of larger pixels, which maps of a smaller size have.
 
     Args:
-        labels: `(batch, height, width, ...)`, of any dtype.
+        labels: `(batch, height, width, ...)`, of any dtype; what is the same for a row or
+            for all of an image may have fewer axes.
         size: `(new_height, new_width)`.
 
     Returns:
-        `(batch, new_height, new_width, ...)` of the same dtype.
+        `(batch, new_height, new_width, ...)` of the same dtype, with as many axes.
     """
-    for axis, new in enumerate(size, start=1):
+    for axis, new in enumerate(size[: len(labels.shape) - 1], start=1):
         old = labels.shape[axis]
         if old != new:
             rows = [(2 * i + 1) * old // (2 * new) for i in range(new)]

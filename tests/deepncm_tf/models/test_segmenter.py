@@ -132,6 +132,21 @@ def test_a_class_that_is_ignored_is_as_void(data):
     keras.tree.map_structure(np.testing.assert_array_equal, *results)
 
 
+@pytest.mark.parametrize("axes", [1, 2])
+def test_weights_of_images_and_of_rows_are_those_of_their_pixels(data, axes):
+    images, masks = data
+    weights = np.random.default_rng(0).uniform(size=masks.shape[:axes]).astype("float32")
+    same = np.broadcast_to(weights.reshape(*weights.shape, *[1] * (3 - axes)), masks.shape)
+    results = []
+    for given in (weights, same):
+        keras.utils.set_random_seed(3)
+        model = segmenter(OnlineMean(C), auxiliary_weight=0.4)
+        logs = model.train_on_batch(images, masks, sample_weight=given, return_dict=True)
+        results.append((logs["loss"], model.get_weights()))
+    for one, other in zip(*map(keras.tree.flatten, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("classifier", [DecayMean(C), SubCentroids(C, 2)])
 def test_parts_of_a_batch_are_as_the_whole(data, classifier):
     weights = []
