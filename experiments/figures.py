@@ -181,7 +181,7 @@ def methods(runs):
             )  # fmt: skip
         names = [f"{_in_full(run, rate)} (n = {len(v)})" for run, v in settings]
         axis.set_yticks(range(len(settings)), names, fontsize=8)
-        axis.invert_yaxis()
+        axis.set_ylim(longest - 0.5, -0.5)
         axis.set(title=TITLES[dataset], xlabel="final test accuracy")
         axis.margins(x=0.08)
         in_percent(axis, "x")
