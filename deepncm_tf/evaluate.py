@@ -126,8 +126,8 @@ def evaluate(
 
     Returns:
         Dictionary: `split`, `knn` and `bank`, what was evaluated and how;
-        `learnable_parameters` and `class_state`, the numbers of numbers that training
-        learns, and that it keeps of the classes beside them; `accuracy` of the
+        `learnable_parameters` and `class_state`, how many numbers training learns, and
+        how many it keeps of the classes beside them; `accuracy` of the
         classifier itself, and, where its state follows from features, `adapted_accuracy`,
         with the state of all images of the bank instead; for sub-centroids
         `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each

@@ -39,7 +39,7 @@ def save_whole(figure, name, folder, absent):
 def read(name, *folders):
     """The finished runs of `GRIDS[name]` below folders, and the names of the missing.
 
-    Runs that nobody has made, the committed figures being without them, are not missed.
+    Rows of which `results/` has no run are not missed: the committed figures do without.
     """
     rows = [row for one in GRIDS[name] for row in grid.read(HERE / f"{one}.tsv")]
     by_key = collect.finished(*folders)
