@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models whose classifier learns from samples without training."""
 
+from deepncm_tf.models import adapting, class_changes
 from deepncm_tf.models.classifier_model import ClassifierModel
 from deepncm_tf.models.no_samples import refuse_empty
 
@@ -46,8 +47,6 @@ class AdaptableModel(ClassifierModel):
                 no sample, labels or sample weights are none, or a bank has no row left. The
                 state is as it was before.
         """
-        from deepncm_tf.models import adapting
-
         y = self.as_labels(y)
         x = self._checked_samples(x)
         adapting.adapt(
@@ -88,8 +87,6 @@ class AdaptableModel(ClassifierModel):
             ValueError: If the classifier has no state for each class of its own, or is not
                 built.
         """
-        from deepncm_tf.models import class_changes
-
         return class_changes.add_classes(self, number, names)
 
     def remove_classes(self, labels):
@@ -107,8 +104,6 @@ class AdaptableModel(ClassifierModel):
         Raises:
             ValueError: As `add_classes`, or if there is no such class, or none would stay.
         """
-        from deepncm_tf.models import class_changes
-
         return class_changes.remove_classes(self, labels)
 
     def merge_classes(self, groups):
@@ -128,8 +123,6 @@ class AdaptableModel(ClassifierModel):
         Raises:
             ValueError: As `add_classes`, or if there is no such class.
         """
-        from deepncm_tf.models import class_changes
-
         return class_changes.merge_classes(self, groups)
 
     def forget(self, x, y=None, sample_weight=None, **options):
@@ -151,8 +144,6 @@ class AdaptableModel(ClassifierModel):
                 these samples: sums tell of more samples of a class than it has, and with
                 second moments of most others, but not of all.
         """
-        from deepncm_tf.models import class_changes
-
         y = self.as_labels(y)
         x = self._checked_samples(x)
         return class_changes.forget(self, x, y, sample_weight, **options)
@@ -172,8 +163,8 @@ class AdaptableModel(ClassifierModel):
             ValueError: If something else than the samples differs, which is named, or a
                 state cannot be added to.
         """
-        from deepncm_tf.models import class_changes
-
+        if not isinstance(other, AdaptableModel):
+            raise ValueError(f"`other` must be a DeepNCM. Received: other={other!r}")
         return class_changes.merge_statistics(self, other)
 
     def with_classifier(self, classifier, class_names=None):

@@ -5,8 +5,7 @@ import numpy as np
 
 from deepncm_tf.classifiers import class_changes
 from deepncm_tf.distribution import replicas
-from deepncm_tf.models import same_features
-from deepncm_tf.models.adaptable_model import AdaptableModel
+from deepncm_tf.models import adapting, same_features
 from deepncm_tf.models.class_names import (
     are_different_strings,
     in_list,
@@ -78,8 +77,6 @@ def merge_classes(model, groups):
 
 def forget(model, x, y, sample_weight=None, **options):
     """See `DeepNCM.forget`."""
-    from deepncm_tf.models import adapting
-
     folds = None
     if model.classifier.unlearns:
         folds = adapting.statistics_of(model, x, y, sample_weight, **options)
@@ -90,8 +87,6 @@ def forget(model, x, y, sample_weight=None, **options):
 
 def merge_statistics(model, other):
     """See `DeepNCM.merge_statistics`."""
-    if not isinstance(other, AdaptableModel):
-        raise ValueError(f"`other` must be a DeepNCM. Received: other={other!r}")
     if model.class_names != other.class_names:
         raise ValueError(
             "`other` must have the same classes. Received: class_names="
