@@ -88,14 +88,15 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     import numpy as np
 
     from deepncm_tf import evaluation
-    from deepncm_tf.data import datasets
+    from deepncm_tf.runs import images
     from deepncm_tf.runs.finished_run import FinishedRun, check_neighbours
 
     run = FinishedRun(model_dir, data_dir)
-    config = run.config
     classifier = run.model.classifier
     # All training images: those held out depend on the kind of label.
-    fine = datasets.load(config["dataset"], "fine", data_dir=data_dir)
+    fine = images.load(
+        {**run.config, "label": "fine", "validation_fraction": 0.0}, data_dir
+    )
     train_images, test_images = fine["train"][0], fine["test"][0]
     check_neighbours("k", max(neighbours), len(train_images))
     test_coarse = run.splits["test"][1]
@@ -105,8 +106,7 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     units = [np.asarray(classifier.unit_features(x)) for x in (train, test)]
     figures |= _induction("", *units, labels, truth, neighbours, temperature)
     units = [
-        evaluation.unit_rows(run.backbone_features(images))
-        for images in (train_images, test_images)
+        evaluation.unit_rows(run.backbone_features(x)) for x in (train_images, test_images)
     ]
     figures |= _induction("backbone_", *units, labels, truth, neighbours, temperature)
     scores = np.asarray(classifier.prototype_scores(test))

@@ -154,9 +154,7 @@ def evaluate(
     figures["learnable_parameters"] = _size(run.model.trainable_variables)
     figures["class_state"] = _size(classifier.non_trainable_variables)
     figures["accuracy"] = evaluation.accuracy(classifier(features), labels)
-    bank_features, bank_labels, bank_images = _read_bank(
-        run, bank, features.shape[1], max(neighbours)
-    )
+    bank_features, bank_labels = _read_bank(run, bank, features.shape[1], max(neighbours))
     if classifier.adapts_from is not None:
         figures["adapted_accuracy"] = _adapted_accuracy(
             classifier, bank_features, bank_labels, features, labels
@@ -170,7 +168,7 @@ def evaluate(
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         figures["anchored_accuracy"] = _anchored_accuracy(
-            classifier, bank_features, bank_labels, bank_images, features, labels
+            classifier, bank_features, bank_labels, features, labels
         )
     near = _search(search, queries, rows, max(neighbours))
     pairs = itertools.product(neighbours, temperatures)
@@ -228,14 +226,13 @@ def draw_roc(path, figures, name):
     return f"{path}"
 
 
-def _anchored_accuracy(
-    classifier, bank_features, bank_labels, bank_images, features, labels
-):
+def _anchored_accuracy(classifier, bank_features, bank_labels, features, labels):
     """Of the sub-centroids that are features of the bank's images; they stay so."""
     from deepncm_tf import evaluation
     from deepncm_tf.evaluation.explanation import find_exemplars
 
-    exemplars = find_exemplars(classifier, bank_features, bank_labels, bank_images)
+    # Labels stand for the images, which may be too many to read and are not looked at.
+    exemplars = find_exemplars(classifier, bank_features, bank_labels, bank_labels)
     classifier.anchor(exemplars)
     return evaluation.accuracy(classifier(features), labels)
 
@@ -252,7 +249,7 @@ def _adapted_accuracy(classifier, bank_features, bank_labels, features, labels):
 
 
 def _read_bank(run, path, dimensions, k):
-    """Features, labels and images of a bank file, or of the training images.
+    """Features and labels of a bank file, or of the training images.
 
     Raises:
         ValueError: If there are less than k of them.
@@ -262,10 +259,10 @@ def _read_bank(run, path, dimensions, k):
     images, labels = run.splits["train"]
     if path is None:
         check_neighbours("k", k, len(labels))  # first: features take their time
-        return run.embed(images), labels, images
-    features, labels, ids = run.read_bank(path, dimensions)
+        return run.embed(images), labels
+    features, labels, _ = run.read_bank(path, dimensions)
     check_neighbours("k", k, len(labels))
-    return features, labels, images[ids]
+    return features, labels
 
 
 def _search(search, queries, rows, k):

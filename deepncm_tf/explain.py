@@ -214,16 +214,13 @@ def _exemplars(run, bank, dimensions):
 
     images, labels = run.splits["train"]
     exemplars = run.model.exemplars
-    if bank is not None:
-        rows, labels, ids = run.read_bank(bank, dimensions)
-        return explanation.find_exemplars(
-            run.model.classifier, rows, labels, images[ids], ids
-        )
-    if exemplars is None:
+    if bank is not None or exemplars is None:
+        if bank is not None:
+            rows, labels, ids = run.read_bank(bank, dimensions)
+        else:
+            rows, ids = run.training_features(), np.arange(len(labels))
         # Places stand for the pictures, of which only the exemplars' are then read.
-        exemplars = explanation.find_exemplars(
-            run.model.classifier, run.training_features(), labels, np.arange(len(labels))
-        )
+        exemplars = explanation.find_exemplars(run.model.classifier, rows, labels, ids, ids)
         known = (exemplars.index >= 0)[..., None, None, None]
         pictures = images[np.maximum(exemplars.index, 0)]
         return dataclasses.replace(exemplars, images=pictures * known.astype("uint8"))

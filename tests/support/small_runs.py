@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that take a second: few digits, a small network."""
 
+import numpy as np
 from helpers import small_backbone
 
 from deepncm_tf import flags
 from deepncm_tf.data import datasets
+from deepncm_tf.data.image_sources import ImageSource
 from deepncm_tf.runs import training
 
 
@@ -15,9 +17,15 @@ def use_few_digits(patch):
     def load_few(*args, **kwargs):
         sizes = {"train": 70, "val": 20, "test": 20}
         splits = load(*args, **kwargs)
-        return {k: (x[: sizes[k]], y[: sizes[k]]) for k, (x, y) in splits.items()}
+        return {k: (_first(x, sizes[k]), y[: sizes[k]]) for k, (x, y) in splits.items()}
 
     patch.setattr(datasets, "load", load_few)
+
+
+def _first(images, count):
+    """Images that are made on demand stay so."""
+    lazy = isinstance(images, ImageSource)
+    return images.take(np.arange(count)) if lazy else images[:count]
 
 
 def use_small_network(patch):

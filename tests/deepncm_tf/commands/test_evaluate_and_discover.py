@@ -16,6 +16,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from deepncm_tf import discover, evaluate, features, flags, runs
 from deepncm_tf.data import bank_files, datasets, pipeline
+from deepncm_tf.data.image_sources import ImageSource
 from deepncm_tf.pages import curves
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_run import FinishedRun
@@ -101,6 +102,29 @@ def auroc_of_max_logit(folder, known, others):
     ]
     is_known = [1] * len(known) + [0] * len(others)
     return roc_auc_score(is_known, np.concatenate(largest))
+
+
+def test_pictures_in_another_size(patch, monkeypatch, tmp_path):
+    """They are made on demand: nothing wants all of a training set in memory."""
+    folder, bank = tmp_path / "run", tmp_path / "bank.npz"
+    values = {"dataset": "digits", "label": "coarse", "image_size": 16, "middle": 0.75}
+    values |= {"ncm": "dnc", "num_sub_centroids": "2", "train_epochs": 1}
+    training.run(flags.resolve({**values, "model_dir": str(folder)}))
+    expected = json.loads((folder / "result.json").read_text())["final_test_accuracy"]
+
+    def refuse(self, *args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(ImageSource, "__array__", refuse, raising=False)
+    run(patch, features, model_dir=str(folder), output=str(bank))
+    for options in ({}, {"bank": str(bank)}):
+        run(patch, evaluate, model_dir=str(folder), k=["1"], **options)
+        found = json.loads((folder / "evaluation.json").read_text())
+        assert found["accuracy"] == pytest.approx(expected)
+        assert "anchored_accuracy" in found
+    run(patch, discover, model_dir=str(folder), k=["1"])
+    found = json.loads((folder / "discovery.json").read_text())
+    assert found["accuracy"] == pytest.approx(expected)
 
 
 def test_images_of_no_known_class(finished, patch, capsys):
