@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import re
 
@@ -10,6 +11,8 @@ from deepncm_tf import flags, runs
 from deepncm_tf.utils import locks
 from experiments import collect
 from experiments.grid import Row
+
+BATCHES = ("dataset", "known_classes", "validation_fraction", "batch_size")  # flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +102,7 @@ def table(states):
     width = max(len(state.row.run) for state in states)
     lines = [f"{'run':{width}}  state    epochs   test accuracy"]
     for state in states:
-        epochs = f"{len(state.entries)}/{_epochs(state)}"
+        epochs = f"{len(state.entries)}/{_epochs(state, states)}"
         last = next((e for e in reversed(state.entries) if "test_accuracy" in e), None)
         accuracy = f"{last['test_accuracy']:.2%}" if last else ""
         lines.append(
@@ -141,7 +144,7 @@ def seconds_left(states):
         return sum(values) / len(values)
 
     return sum(
-        (_epochs(state) - len(state.entries))
+        (_epochs(state, states) - len(state.entries))
         * mean(times[state.row.config["dataset"]] or recorded)
         for state in unfinished
     ) / min(running, len(unfinished))
@@ -155,8 +158,23 @@ def last_lines(path, number):
     return []
 
 
-def _epochs(state):
-    return state.row.config["train_epochs"]
+def _epochs(state, states):
+    """Epochs that a run has in all.
+
+    With `--max_train_steps` those that it has begun at its end, as far as a run on the same
+    batches tells how many steps an epoch has.
+    """
+    config = state.row.config
+    if config["max_train_steps"] is None:
+        return config["train_epochs"]
+    if state.status == "done":
+        return len(state.entries)
+    for other in states:
+        if any(other.row.config.get(name) != config.get(name) for name in BATCHES):
+            continue
+        if steps := other.entries and other.entries[0].get("step"):
+            return min(math.ceil(config["max_train_steps"] / steps), config["train_epochs"])
+    return config["train_epochs"]
 
 
 def _duration(seconds):

@@ -96,6 +96,26 @@ def test_time_left(rows, tmp_path):
     )
 
 
+def test_runs_of_fewer_steps_have_fewer_epochs(tmp_path):
+    path = tmp_path / "grid.tsv"
+    path.write_text(
+        "dataset\tncm\ttrain_epochs\tmax_train_steps\n"
+        + "".join(f"digits\t{m}\t200\t70\n" for m in ("softmax", "online"))
+    )
+    rows = grid.read(path)
+    assert "0/200" in states.table(find(rows, tmp_path))  # no epoch has told its steps yet
+    folder = write_run(tmp_path / rows[0].run, rows[0].config)
+    entries = [{"epoch": e, "step": s, "seconds": 10} for e, s in ((1, 45), (2, 70))]
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (folder / "metrics.jsonl").write_text(lines)
+    found = find(rows, tmp_path)
+    assert [line.split()[2] for line in states.table(found).splitlines()[1:]] == [
+        "2/2",
+        "0/2",
+    ]
+    assert states.seconds_left(found) == pytest.approx(20)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(119, "119 s"), (150, "2 min"), (7200, "2 h 00"), (9000, "2 h 30")],
