@@ -74,12 +74,12 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
         data_dir: Folder of TFDS datasets, or None.
 
     Returns:
-        Dictionary: `accuracy` on the superclasses; `induction_accuracy_k`, on the fine
-        classes, for each k, and `backbone_induction_accuracy_k`, by cosines of features
-        before the embedding and what the classifier makes of them; `purity` and
-        `normalized_mutual_information` of the nearest prototypes of test images
-        (sub-centroids, for example) against the fine classes; and `prototypes`, their
-        number.
+        Dictionary: `temperature`; `accuracy` on the superclasses;
+        `induction_accuracy_k`, on the fine classes, for each k, and
+        `backbone_induction_accuracy_k`, by cosines of features before the embedding and
+        what the classifier makes of them; `purity` and `normalized_mutual_information` of
+        the nearest prototypes of test images (sub-centroids, for example) against the fine
+        classes; and `prototypes`, their number.
 
     Reference:
         - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
@@ -102,7 +102,8 @@ def discover(model_dir, neighbours=(1, 5, 30), temperature=0.05, data_dir=None):
     test_coarse = run.splits["test"][1]
     train, test = run.embed(train_images), run.embed(test_images)
     labels, truth = fine["train"][1], fine["test"][1]
-    figures = {"accuracy": evaluation.accuracy(classifier(test), test_coarse)}
+    figures = {"temperature": temperature}
+    figures["accuracy"] = evaluation.accuracy(classifier(test), test_coarse)
     units = [np.asarray(classifier.unit_features(x)) for x in (train, test)]
     figures |= _induction("", *units, labels, truth, neighbours, temperature)
     units = [

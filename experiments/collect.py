@@ -20,9 +20,10 @@ from deepncm_tf import flags, runs
 from deepncm_tf.runs.config import read_stored
 from deepncm_tf.utils import files
 
-# What `python -m deepncm_tf.evaluate` and `discover` have written into a run's folder, with
-# their defaults.
+# What `python -m deepncm_tf.evaluate` and `discover` have written into a run's folder.
 EVALUATION_FILES = ("evaluation.json", "discovery.json")
+# Figures of other settings are of something else than the columns of the tables say.
+EVALUATION_DEFAULTS = {"split": "test", "bank": None, "temperature": 0.05}
 
 
 def key(config):
@@ -72,7 +73,8 @@ def _read_evaluation(folder):
     for name in EVALUATION_FILES:
         with contextlib.suppress(OSError, ValueError, TypeError):
             content = dict(json.loads((folder / name).read_text()))
-            if content.get("split", "test") == "test":
+            defaults = EVALUATION_DEFAULTS.items()
+            if all(content.get(name, value) == value for name, value in defaults):
                 figures |= content
     return figures
 

@@ -89,14 +89,13 @@ def groups(results):
     by_settings = {}
     for result in results:
         identity = runs.flags_identity(result["flags"])
-        settings = {name: _without_seed(identity.get(name)) for name in names}
+        settings = {name: identity.get(name) for name in names}
+        if source := settings.get(
+            "init_from"
+        ):  # what the names of its seeds have in common
+            settings["init_from"] = re.sub(r"_seed=\d+(?=_|$)", "", source)
         by_settings.setdefault(json.dumps(settings), (settings, []))[1].append(result)
     return list(by_settings.values())
-
-
-def _without_seed(value):
-    """A flag's value; of the name of a run what its seeds have in common."""
-    return re.sub(r"_seed=\d+$", "", value) if isinstance(value, str) else value
 
 
 def mean_and_std(values):
@@ -110,7 +109,10 @@ def _percent(values):
 
 
 def markdown(results):
-    """A Markdown table with a row per setting: mean ± standard deviation over seeds."""
+    """A Markdown table with a row per setting: mean ± standard deviation over seeds.
+
+    A figure that not all runs of a row have says how many have it.
+    """
     if not results:
         return "No finished runs.\n"
     columns = {
@@ -143,7 +145,10 @@ def markdown(results):
         cells = ["" if value is None else f"{value}" for value in settings.values()]
         for title, get in columns.items():
             values = [get(run) for run in members if get(run) is not None]
-            cells.append(_cell(title, values))
+            cell = _cell(title, values)
+            if 0 < len(values) < len(members):
+                cell += f" ({len(values)} of {len(members)})"
+            cells.append(cell)
         lines.append("| " + " | ".join([*cells, str(len(members))]) + " |")
     return "\n".join(lines) + "\n"
 

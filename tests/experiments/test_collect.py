@@ -138,13 +138,30 @@ def test_evaluations_of_features_are_collected(folder):
     assert lines[0].endswith("| seconds / epoch | learnt | class state | n |")
     assert decay.endswith("| 1 |  |  | 1 |")
     (softmax,) = (line for line in lines if "softmax" in line)
-    assert f"| 65.00 ± {100 * statistics.stdev([0.6, 0.7]):.2f}% |" in softmax
-    assert softmax.endswith("| 2 | 1,234 | 10 | 3 |")
+    deviation = 100 * statistics.stdev([0.6, 0.7])
+    assert f"| 65.00 ± {deviation:.2f}% (2 of 3) |" in softmax
+    assert softmax.endswith("| 2 | 1,234 (2 of 3) | 10 (2 of 3) | 3 |")
     records = tables.records(results)
     assert [r["knn_30_0.05"] for r in records] == [None, 0.6, 0.7, None]
     collect.keep(results, folder / "kept")
     kept = folder / "kept" / flags.run_name(config(seed=1)) / "evaluation.json"
     assert json.loads(kept.read_text())["knn_30_0.05"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("evaluation.json", {"split": "val"}),
+        ("evaluation.json", {"split": "test", "bank": "other.npz"}),
+        ("discovery.json", {"temperature": 1.0}),
+    ],
+)
+def test_evaluations_with_other_settings_are_not_collected(folder, name, settings):
+    path = folder / "y" / name
+    figures = {"knn_1_0.05": 0.5, "induction_accuracy_1": 0.5}
+    for found in (settings, {}):
+        path.write_text(json.dumps({**figures, **found}))
+        assert bool(collect.read_run(folder / "y")["evaluation"]) == (not found)
 
 
 def test_columns_without_a_figure_are_left_out(folder):
@@ -239,17 +256,18 @@ def test_committed_results_are_those_of_the_grids():
         assert len(collect.read_metrics(path)) == stored["train_epochs"]
 
 
-def test_runs_that_begin_with_runs_of_other_seeds(tmp_path):
+@pytest.mark.parametrize("flags_after", ["", "_dtype=bf16"])
+def test_runs_that_begin_with_runs_of_other_seeds(tmp_path, flags_after):
     """They are one setting, with what they knew before training."""
     for seed, initial in enumerate((0.2, 0.4)):
-        values = {"init_from": f"runs/digits_seed={seed}", "seed": seed}
+        values = {"init_from": f"runs/digits_seed={seed}{flags_after}", "seed": seed}
         write_run(tmp_path / f"{seed}", config(**values), 0.5)
         path = tmp_path / f"{seed}" / "result.json"
         result = json.loads(path.read_text())
         path.write_text(json.dumps({**result, "initial_test_accuracy": initial}))
     results = collect.read_runs(collect.finished(tmp_path).values())
     (row,) = tables.markdown(results).splitlines()[2:]
-    assert "| runs/digits | 30.00 ± 14.14% | 50.00 ± 0.00% |" in row
+    assert f"| runs/digits{flags_after} | 30.00 ± 14.14% | 50.00 ± 0.00% |" in row
     assert row.endswith("| 2 |")
     assert [record["initial_test_accuracy"] for record in tables.records(results)] == [
         0.2,
