@@ -208,21 +208,40 @@ def test_the_command_without_runs(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_the_notebook_runs_on_committed_results(tmp_path):
+def _run_notebook(folder, results):
+    """Runs it beside a copy of the experiments: its text, and the pictures it shows."""
     import nbclient
     import nbformat
 
-    (tmp_path / "figs").mkdir()
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (folder / "figs").mkdir()
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
     notebook = nbformat.read(ROOT / "figs/deepncm_overview.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells)  # as committed
-    where = {"metadata": {"path": tmp_path / "figs"}}
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('root / "experiments" / "results"', results)
+    where = {"metadata": {"path": folder / "figs"}}
     nbclient.NotebookClient(notebook, resources=where).execute()
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    shown = [o for o in outputs if "image/png" in o.get("data", {})]
+    return "".join(o.get("text", "") for o in outputs), shown
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_on_committed_results(tmp_path):
+    printed, shown = _run_notebook(tmp_path, 'root / "experiments" / "results"')
     names = {"overview", "best_of", "rmd", "methods", "middle", "scatter"}
     written = {path.name for path in (tmp_path / "figs").iterdir()}
     assert written == {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
-    printed = [
-        o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", [])
-    ]
-    assert any("small: 32 runs are finished, 0 missing" in text for text in printed)
+    assert "small: 32 runs are finished, 0 missing" in printed
+    assert len(shown) == len(names)
+
+
+@pytest.mark.slow
+def test_the_notebook_shows_what_few_runs_there_are(tmp_path):
+    run = grid.read(ROOT / "experiments/middle.tsv", "ncm==softmax")[0].run
+    shutil.copytree(ROOT / "experiments/results/sweep" / run, tmp_path / "runs" / run)
+    printed, shown = _run_notebook(tmp_path, 'root / "runs"')
+    assert list((tmp_path / "figs").iterdir()) == []
+    assert "overview: none of its runs is finished" in printed
+    assert "middle is not written" in printed
+    assert len(shown) == 1
