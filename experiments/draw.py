@@ -73,7 +73,11 @@ def main(argv):
         if not runs:
             print(f"{name} is not written: none of its runs is finished")
             continue
-        for path in save_whole(draw(runs), name, arguments.output, missing):
+        try:
+            paths = save_whole(draw(runs), name, arguments.output, missing)
+        except OSError as error:
+            sys.exit(f"draw: {error}")
+        for path in paths:
             print(path)
 
 

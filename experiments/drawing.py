@@ -126,12 +126,14 @@ def percent(value):
 
 
 def save(figure, name, folder):
-    """Writes NAME.png and NAME.pdf, the same bytes for the same figure.
+    """Writes NAME.png and NAME.pdf into a folder, the same bytes for the same figure.
 
     Returns:
         List of the two paths.
     """
-    paths = [pathlib.Path(folder) / f"{name}.{suffix}" for suffix in ("png", "pdf")]
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
     for path, metadata in zip(
         paths, ({"Software": None}, {"CreationDate": None}), strict=True
     ):

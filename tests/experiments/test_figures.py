@@ -140,13 +140,18 @@ def test_methods_have_error_bars(tmp_path):
 def test_rows_say_what_tells_them_apart(tmp_path):
     """Not the learning rate that all have in common."""
     rows = grid.read(ROOT / "experiments/middle.tsv", "ncm==dnc and label!=coarse")
-    folders = [write_run(tmp_path / row.run, row.config) for row in rows]
+    folders = [
+        write_run(tmp_path / row.run, row.config, 0.9 + place / 1000)
+        for place, row in enumerate(rows)
+    ]
     figure = figures.methods(collect.read_runs(folders))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         "dnc, K = 1, 128 dimensions (n = 1)",
         "dnc, K = 4, 128 dimensions (n = 3)",
         "dnc, K = 4, anchored, 128 dimensions (n = 1)",
     ]
+    low, high = figure.axes[0].get_xlim()
+    assert high - low == pytest.approx(figures.NARROWEST)
 
 
 def test_rank_correlation(runs):
@@ -191,11 +196,20 @@ def test_a_figure_of_fewer_runs_replaces_none(tmp_path, capsys):
 
 
 def test_the_command_draws_all_figures(tmp_path, capsys):
-    draw.main([f"--output={tmp_path}"])
+    folder = tmp_path / "new" / "figs"
+    draw.main([f"--output={folder}"])
     names = {"overview", "best_of", "rmd", "methods", "middle", "scatter"}
     written = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
-    assert {path.name for path in tmp_path.iterdir()} == written
+    assert {path.name for path in folder.iterdir()} == written
     assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+@pytest.mark.bad_input
+def test_a_file_for_the_folder_of_figures_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit, match=r"draw: \[Errno .*file"):
+        draw.main([f"--output={tmp_path / 'file'}"])
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_command_without_runs(tmp_path, capsys):
