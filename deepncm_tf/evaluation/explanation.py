@@ -54,7 +54,7 @@ def find_exemplars(classifier, features, labels, images, index=None):
     """For each prototype the nearest training image of its class, all of them distinct.
 
     Where two prototypes of a class share the nearest, the images are given out so that the
-    sum of the nearnesses is largest.
+    sum of the nearnesses is largest. Images whose features are not finite are left out.
 
     Args:
         classifier: A `Classifier`.
@@ -76,6 +76,7 @@ def find_exemplars(classifier, features, labels, images, index=None):
     chosen = None
     for c in range(classifier.num_classes):
         rows = np.flatnonzero(labels == c)
+        rows = rows[np.isfinite(features[rows]).all(axis=1)]  # NaN is near to nothing
         # One class at a time: of (n, C, K) numbers only these are looked at.
         near = _numpy(classifier.prototype_scores(features[rows]))[:, c]  # (rows, K)
         if chosen is None:
@@ -83,14 +84,19 @@ def find_exemplars(classifier, features, labels, images, index=None):
         present = np.flatnonzero(np.isfinite(near).all(axis=0))
         places, prototypes = linear_sum_assignment(near[:, present], maximize=True)
         chosen[c, present[prototypes]] = rows[places]
-    known = (chosen >= 0)[..., None]
-    shape = known.shape[:2] + (1,) * (images.ndim - 1)
     return Exemplars(
-        images=images[chosen] * known.reshape(shape).astype(images.dtype),
+        images=_rows_at(images, chosen),
         index=np.where(chosen >= 0, index[chosen], -1),
         labels=np.where(chosen >= 0, labels[chosen], -1).astype("int64"),
-        features=(features[chosen] * known).astype("float32"),
+        features=_rows_at(features, chosen).astype("float32"),
     )
+
+
+def _rows_at(array, places):
+    """Rows of an array, 0 where a place is below 0."""
+    rows = array[places]
+    rows[places < 0] = 0  # a product with 0 would keep NaN
+    return rows
 
 
 def compare(classifier, features, exemplars):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every classifier of the registry, some with arguments that are not the defaults."""
 
+import numpy as np
 import pytest
 
 from deepncm_tf.classifiers import NAMES
@@ -71,3 +72,15 @@ def others_are_thorough(names, chosen=MOST_STATE):
         name if name in chosen else pytest.param(name, marks=pytest.mark.thorough)
         for name in names
     ]
+
+
+def trained_in_space(cls, arguments):
+    """A classifier of three classes after three updates, with its samples and labels."""
+    rng = np.random.default_rng(2)
+    y = np.repeat(np.arange(3), 10)
+    x = (rng.normal(size=(30, 5)) + 3 * np.eye(3, 5)[y]).astype("float32")
+    classifier = cls(3, **arguments)
+    classifier.build((None, 5))
+    for rows in np.arange(30).reshape(10, 3).T:
+        classifier.update(x[rows], y[rows], index=rows)
+    return classifier, x, y

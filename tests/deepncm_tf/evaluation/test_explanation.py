@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 from helpers import random_images, small_backbone, to_numpy
-from methods import IDS, TABLE
+from methods import IDS, TABLE, trained_in_space
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import DecayMean, OnlineMean, Softmax, SubCentroids
+from deepncm_tf.classifiers import OnlineMean, Softmax, SubCentroids
 from deepncm_tf.evaluation import explanation
 
 NAMES = ["cat", "dog", "frog"]
@@ -101,22 +101,6 @@ def test_where_exemplars_and_prototypes_disagree_it_is_said(plane):
     assert found["rule"].endswith("says “cat”.")
 
 
-def test_class_means_have_the_image_nearest_the_mean():
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(40, 3)).astype("float32"), rng.integers(3, size=40)
-    for classifier in (OnlineMean(3), DecayMean(3, decay=0.5)):
-        classifier.update(x, y)
-        found = explanation.find_exemplars(classifier, x, y, x)
-        means = to_numpy(classifier.means)
-        for c in range(3):
-            rows = np.flatnonzero(y == c)
-            nearest = rows[((x[rows] - means[c]) ** 2).sum(-1).argmin()]
-            assert found.index[c, 0] == nearest
-        near = explanation.compare(classifier, x[:4], found)
-        expected = -((x[:4, None] - x[found.index[:, 0]]) ** 2).sum(-1)
-        np.testing.assert_allclose(near[..., 0], expected, rtol=1e-4, atol=1e-4)
-
-
 def test_the_rule_names_images_that_are_shown():
     """Also where the classes that come next are not those of the next nearest exemplars."""
     rng = np.random.default_rng(3)
@@ -155,13 +139,7 @@ def test_distances_are_called_so():
 
 @pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
 def test_every_method_can_be_explained(cls, arguments):
-    rng = np.random.default_rng(2)
-    y = np.repeat(np.arange(3), 10)
-    x = (rng.normal(size=(30, 5)) + 3 * np.eye(3, 5)[y]).astype("float32")
-    classifier = cls(3, **arguments)
-    classifier.build((None, 5))
-    for rows in np.arange(30).reshape(10, 3).T:
-        classifier.update(x[rows], y[rows], index=rows)
+    classifier, x, y = trained_in_space(cls, arguments)
     exemplars = explanation.find_exemplars(classifier, x, y, x)
     shown = exemplars.index[exemplars.index >= 0]
     assert len(set(shown.tolist())) == len(shown) == exemplars.index.size
@@ -213,7 +191,6 @@ def test_anchored_sub_centroids_are_their_exemplars(tmp_path):
     assert loaded.exemplars is None  # they are no longer where it was anchored
 
 
-@pytest.mark.bad_input
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("labels", "message"),
