@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base of all classifiers: features in, class logits out, state follows the samples."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -209,6 +211,20 @@ class Classifier(ClassState):
             prototype. Methods without prototypes give their logits, with K = 1.
         """
         return ops.expand_dims(self(features), axis=-1)
+
+    def class_nearness(self, features):
+        """How near features are to each class that can be predicted.
+
+        Args:
+            features: `(n, d)`.
+
+        Returns:
+            `(n, num_classes)`, the largest of each class's `prototype_scores`; -inf where
+            the class was not seen.
+        """
+        nearness = ops.max(self.prototype_scores(features), axis=-1)
+        seen = self.seen()
+        return nearness if seen is None else ops.where(seen, nearness, -math.inf)
 
     @property
     def tracks_seen(self):

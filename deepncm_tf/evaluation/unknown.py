@@ -122,8 +122,8 @@ def all_scores(known, classifier, features):
     logits = np.asarray(classifier(features))
     distance = known.distance(features)
     if classifier.has_prototypes:
-        nearness = np.asarray(classifier.prototype_scores(features), "float64")
-        distance = nearness.max(axis=(1, 2))
+        nearness = np.asarray(classifier.class_nearness(features), "float64")
+        distance = nearness.max(axis=1)
     return {
         "max_probability": max_probability(logits),
         "max_logit": max_logit(logits),

@@ -107,9 +107,7 @@ def scores_by_class(score, classifier, features, logits):
     if score == "max_probability":
         return ops.softmax(logits, axis=-1)
     if score == "distance":
-        scores = ops.max(classifier.prototype_scores(features), axis=-1)
-        seen = classifier.seen()
-        return scores if seen is None else ops.where(seen, scores, -math.inf)
+        return classifier.class_nearness(features)
     return logits
 
 

@@ -6,8 +6,9 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_curve
 
-from deepncm_tf.classifiers import OnlineMean
+from deepncm_tf.classifiers import OnlineMean, SubCentroids
 from deepncm_tf.evaluation import unknown
+from deepncm_tf.models.calibration import scores_by_class
 
 
 @pytest.fixture
@@ -78,8 +79,8 @@ def test_all_scores_fall_where_inputs_move_away(bank, has_prototypes):
         def __call__(self, x):
             return -np.square(x[:, None] - known.means).sum(axis=-1)
 
-        def prototype_scores(self, x):
-            return 2 * self(x)[..., None]
+        def class_nearness(self, x):
+            return 2 * self(x)
 
     Means.has_prototypes = has_prototypes
     classifier = Means()
@@ -96,6 +97,25 @@ def test_all_scores_fall_where_inputs_move_away(bank, has_prototypes):
     assert compared["distance"]["auroc"] > 0.95
     accuracy = (classifier(features).argmax(axis=1) == labels).mean()
     assert compared["distance"]["oscr"] <= accuracy
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments"), [(OnlineMean, {}), (SubCentroids, {"num_sub_centroids": 2})]
+)
+def test_classes_that_were_never_seen_are_not_near(rng, cls, arguments):
+    labels = np.arange(60) % 3
+    features = (rng.normal(size=(60, 4)) + 6 * np.eye(3, 4)[labels]).astype("float32")
+    known = unknown.KnownFeatures(features, labels)
+    classifier = cls(5, **arguments)  # of which the last two have no sample
+    classifier.adapt(features, labels)
+    others = np.concatenate([np.zeros((1, 4)), rng.normal(size=(30, 4))]).astype("float32")
+    near = np.asarray(classifier.prototype_scores(others))
+    expected = near[:, :3].max(axis=(1, 2))
+    assert (near.max(axis=(1, 2)) > expected).any()  # where the two lie, by chance
+    found = unknown.all_scores(known, classifier, others)["distance"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    calibrated = scores_by_class("distance", classifier, others, None)
+    np.testing.assert_array_equal(found, np.max(calibrated, axis=1))
 
 
 def test_equal_features_and_fewer_samples_than_dimensions(rng):
