@@ -24,7 +24,7 @@ from deepncm_tf.numerics.labels import to_class_numbers
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Exemplars:
-    """Training images that stand for a classifier's prototypes.
+    """Training images that stand for a classifier's prototypes, or else for its classes.
 
     Attributes:
         images: `(num_classes, K, ...)`, as they were given.
@@ -53,6 +53,9 @@ class Exemplars:
 def find_exemplars(classifier, features, labels, images, index=None):
     """For each prototype the nearest training image of its class, all of them distinct.
 
+    Where a classifier has no prototypes (`Softmax`, `NeighborhoodComponents`,
+    `LinearDiscriminant`, `RandomFeatures`), the image nearest to the mean of the class's
+    features stands for the class, by the Euclidean distance.
     Where two prototypes of a class share the nearest, the images are given out so that the
     sum of the nearnesses is largest. Images whose features are not finite are left out.
 
@@ -77,8 +80,7 @@ def find_exemplars(classifier, features, labels, images, index=None):
     for c in range(classifier.num_classes):
         rows = np.flatnonzero(labels == c)
         rows = rows[np.isfinite(features[rows]).all(axis=1)]  # NaN is near to nothing
-        # One class at a time: of (n, C, K) numbers only these are looked at.
-        near = _numpy(classifier.prototype_scores(features[rows]))[:, c]  # (rows, K)
+        near = _nearness(classifier, features[rows], c)
         if chosen is None:
             chosen = np.full((classifier.num_classes, near.shape[1]), -1)
         present = np.flatnonzero(np.isfinite(near).all(axis=0))
@@ -90,6 +92,19 @@ def find_exemplars(classifier, features, labels, images, index=None):
         labels=np.where(chosen >= 0, labels[chosen], -1).astype("int64"),
         features=_rows_at(features, chosen).astype("float32"),
     )
+
+
+def _nearness(classifier, features, c):
+    """How near features of class c are to its prototypes, or else their mean: `(n, K)`."""
+    if classifier.has_prototypes:
+        # One class at a time: of (n, C, K) numbers only these are looked at.
+        return _numpy(classifier.prototype_scores(features))[:, c]
+    # The larger a logit, the farther out an image may be: it does not say what is typical.
+    if classifier.wants_unit_features:
+        features = _numpy(classifier.unit_features(features))
+    mean = features.sum(axis=0, dtype="float64") / max(len(features), 1)
+    apart = features - mean
+    return -np.einsum("nd,nd->n", apart, apart)[:, None]
 
 
 def _rows_at(array, places):

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 from helpers import to_numpy
-from methods import IDS, TABLE, trained_in_space
+from methods import ARGUMENTS, IDS, TABLE, trained_in_space
 
-from deepncm_tf.classifiers import DecayMean, OnlineMean
+from deepncm_tf.classifiers import NAMES, DecayMean, OnlineMean
 from deepncm_tf.evaluation import explanation
 
 
@@ -24,6 +24,20 @@ def test_class_means_have_the_image_nearest_the_mean():
         near = explanation.compare(classifier, x[:4], found)
         expected = -((x[:4, None] - x[found.index[:, 0]]) ** 2).sum(-1)
         np.testing.assert_allclose(near[..., 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["softmax", "nca", "lda", "ranpac"])
+def test_without_prototypes_it_is_the_image_nearest_the_mean_of_its_class(name):
+    classifier, x, y = trained_in_space(NAMES[name], ARGUMENTS[name])
+    assert not classifier.has_prototypes
+    x[[3, 13, 23]] = 9 * np.eye(3, 5)  # of which a linear method is surest
+    found = explanation.find_exemplars(classifier, x, y, x)
+    seen = x
+    if name == "nca":  # which looks at directions
+        seen = x / np.linalg.norm(x, axis=1, keepdims=True)
+    for c in range(3):
+        apart = np.square(seen - seen[y == c].mean(axis=0)).sum(axis=1)
+        assert found.index[c] == [np.where(y == c, apart, np.inf).argmin()]
 
 
 @pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
