@@ -133,8 +133,8 @@ def evaluate(
         `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each
         number of neighbours and temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
         `retrieval.retrieval_metrics` among the queries; and for each of the seven scores
-        of `evaluation.unknown` `unknown_NAME_SCORE`, a dictionary of its metrics, and
-        `unknown_NAME_roc`, of the points of their ROC curves.
+        of `evaluation.unknown.all_scores` `unknown_NAME_SCORE`, a dictionary of its
+        metrics, and `unknown_NAME_roc`, of the points of their ROC curves.
     """
     import numpy as np
 

@@ -194,7 +194,7 @@ def explain(
         if calibration is not None:
             explained["rejection"] = rejections[i]
         if rejections[i] is not None:
-            explained |= as_unknown(explained, measure)
+            explained |= as_unknown(explained, measure, classifier.has_prototypes)
         explanations.append(explained)
     return explanations
 

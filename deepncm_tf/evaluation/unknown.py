@@ -85,7 +85,7 @@ class KnownFeatures:
         self.within = _whitening(bank - self.means[classes], shrinkage)
         self.total = _whitening(bank - self.mean, shrinkage)
 
-    def distance(self, features):
+    def mean_distance(self, features):
         """-min_c |x - m_c|^2, `(n,)` float64, of features `(n, d)`."""
         return -_least_square(np.asarray(features, "float64"), self.means)
 
@@ -112,23 +112,26 @@ def all_scores(known, classifier, features):
 
     Args:
         known: `KnownFeatures`.
-        classifier: A `Classifier`. Where it has prototypes, `distance` is the nearness to
-            the nearest of them, as the method measures it; else that of `known`.
+        classifier: A `Classifier`.
         features: `(n, d)` array.
 
     Returns:
-        Dictionary from names to `(n,)` float64 arrays.
+        Dictionary from names to `(n,)` float64 arrays. Where the classifier has prototypes,
+        one is `distance`, the nearness to the nearest of them as the method measures it, by
+        which `DeepNCM.calibrate` goes, too. Others, for which it goes by `max_logit`, have
+        `mean_distance` of `known` in its place.
     """
     logits = np.asarray(classifier(features))
-    distance = known.distance(features)
     if classifier.has_prototypes:
         nearness = np.asarray(classifier.class_nearness(features), "float64")
-        distance = nearness.max(axis=1)
+        distance = {"distance": nearness.max(axis=1)}
+    else:
+        distance = {"mean_distance": known.mean_distance(features)}
     return {
         "max_probability": max_probability(logits),
         "max_logit": max_logit(logits),
         "energy": energy(logits),
-        "distance": distance,
+        **distance,
         "knn": known.knn(features),
         "mahalanobis": known.mahalanobis(features),
         "relative_mahalanobis": known.relative_mahalanobis(features),

@@ -11,10 +11,11 @@ SCORES_IN_WORDS = {
 }
 
 
-def as_unknown(explained, measure):
+def as_unknown(explained, measure, has_prototypes):
     """What is said of a rejected image: the threshold, and the nearest exemplar."""
     rejection = explained["rejection"]
-    score = SCORES_IN_WORDS[rejection["score"]]
+    is_logit = rejection["score"] == "distance" and not has_prototypes
+    score = SCORES_IN_WORDS["max_logit" if is_logit else rejection["score"]]
     value, threshold = rejection["value"], rejection["threshold"]
     nearest = _in_words(_shown(explained), explained["by_exemplars"], measure, "image")
     rule = (

@@ -18,7 +18,7 @@ TRAINING_IMAGES = 400  # among whose pixels exemplars are looked for
 BANK = 20_000  # pixels of known classes that scores of unknown ones look at
 CLASSES = 3  # pixels of an image that are explained, besides a mistake
 PATCH = 48  # pixels of an exemplar's picture
-SCORES = ("max_probability", "energy", "distance", "mahalanobis")
+SCORES = ("max_probability", "energy", "distance", "mean_distance", "mahalanobis")
 
 
 def write(model_dir, output, image_paths=(), num_queries=MOST_QUERIES, data_dir=None):
@@ -199,7 +199,9 @@ def _score_maps(run, bank, features):
     bank_features, labels, _ = bank
     rows = np.linspace(0, len(labels) - 1, min(len(labels), BANK), dtype="int64")
     known = unknown.KnownFeatures(bank_features[rows], labels[rows])
-    return unknown.score_maps(known, run.model.classifier, features)
+    maps = unknown.score_maps(known, run.model.classifier, features)
+    # Of the two distances each method has one.
+    return {name: maps[name] for name in SCORES if name in maps}
 
 
 def _facts(run, bank, maps, labels):
@@ -213,8 +215,8 @@ def _facts(run, bank, maps, labels):
     }
     void = labels == VOID
     if void.any() and not void.all():
-        for name in SCORES:
-            figures = unknown.detection_metrics(maps[name][~void], maps[name][void])
+        for name, values in maps.items():
+            figures = unknown.detection_metrics(values[~void], values[void])
             facts[f"AUROC of void pixels, {name}"] = round(figures["auroc"], 4)
     return facts
 
@@ -223,9 +225,9 @@ def _score_sheet(run, images, masks, predicted, maps):
     """Rows of an image, its mask, the prediction, and the scores, dark for unknown."""
     colours = overlays.palette(len(run.class_names))
     rows = overlays.rows(images, masks, predicted, colours)
-    for name in SCORES:
-        low, high = np.quantile(maps[name], (0.02, 0.98))
-        gray = 255 * np.clip((maps[name] - low) / max(high - low, 1e-12), 0, 1)
+    for values in maps.values():
+        low, high = np.quantile(values, (0.02, 0.98))
+        gray = 255 * np.clip((values - low) / max(high - low, 1e-12), 0, 1)
         for row, shown in zip(rows, np.round(gray).astype("uint8"), strict=True):
             row.append(overlays.enlarged(shown, run.shape))
     return pictures.contact_sheet(rows, scale=1)

@@ -11,8 +11,9 @@ from helpers import random_images, small_backbone, to_numpy
 from methods import IDS, TABLE, trained_in_space
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import OnlineMean, Softmax, SubCentroids
+from deepncm_tf.classifiers import LinearDiscriminant, OnlineMean, Softmax, SubCentroids
 from deepncm_tf.evaluation import explanation
+from deepncm_tf.models.rejection import calibrate_features
 
 NAMES = ["cat", "dog", "frog"]
 
@@ -149,6 +150,28 @@ def test_every_method_can_be_explained(cls, arguments):
         start = "nearer to" if classifier.compares_by == "distance" else "more like"
         assert found["rule"].startswith(f"IF it is {start} training image")
         assert all(np.isfinite(one["logit"]) for one in found["classes"])
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [
+        (OnlineMean, "its nearness to the nearest prototype"),
+        (LinearDiscriminant, "its largest logit"),
+    ],
+)
+def test_the_score_of_a_rejected_image_is_named(cls, words):
+    classifier, x, y = trained_in_space(cls, {})
+    classifier.adapt(x, y)
+    exemplars = explanation.find_exemplars(classifier, x, y, x)
+    calibration = calibrate_features(classifier, x, y, alpha=0.5)
+    between = x.mean(axis=0, keepdims=True)
+    (found,) = explanation.explain(
+        classifier, exemplars, between, NAMES, calibration=calibration
+    )
+    assert (found["predicted"], found["rejection"]["score"]) == ("unknown", "distance")
+    assert found["rule"].startswith(f"IF {words} is below {calibration.threshold:.3f} THEN")
+    said = f"{words[0].upper()}{words[1:]} is {found['rejection']['value']:.3f}."
+    assert said in found["rule"]
 
 
 def test_anchored_sub_centroids_are_their_exemplars(tmp_path):

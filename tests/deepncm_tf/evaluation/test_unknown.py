@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from methods import IDS, TABLE, trained_in_space
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_curve
 
@@ -58,7 +59,7 @@ def test_scores_of_features_in_a_loop(rng, bank):
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     for place, x in enumerate(queries):
         own = queries[[place]]
-        assert known.distance(own) == pytest.approx(
+        assert known.mean_distance(own) == pytest.approx(
             -min(((x - m) ** 2).sum() for m in means)
         )
         distances = np.sort(np.linalg.norm(units - x / np.linalg.norm(x), axis=1))
@@ -83,20 +84,20 @@ def test_all_scores_fall_where_inputs_move_away(bank, has_prototypes):
             return 2 * self(x)
 
     Means.has_prototypes = has_prototypes
-    classifier = Means()
+    classifier, distance = Means(), "distance" if has_prototypes else "mean_distance"
     scores = unknown.all_scores(known, classifier, features)
     assert len(scores) == 7
     assert all(values.shape == (90,) for values in scores.values())
     np.testing.assert_allclose(
-        scores["distance"], (1 + has_prototypes) * classifier(features).max(axis=1)
+        scores[distance], (1 + has_prototypes) * classifier(features).max(axis=1)
     )
     far = unknown.all_scores(known, classifier, -20 * features)
-    for name in ("max_logit", "energy", "distance", "knn", "mahalanobis"):
+    for name in ("max_logit", "energy", distance, "knn", "mahalanobis"):
         assert np.median(far[name]) < np.median(scores[name]), name
     compared = unknown.compare_scores(classifier, known, features, labels, -20 * features)
-    assert compared["distance"]["auroc"] > 0.95
+    assert compared[distance]["auroc"] > 0.95
     accuracy = (classifier(features).argmax(axis=1) == labels).mean()
-    assert compared["distance"]["oscr"] <= accuracy
+    assert compared[distance]["oscr"] <= accuracy
 
 
 @pytest.mark.parametrize(
@@ -118,10 +119,23 @@ def test_classes_that_were_never_seen_are_not_near(rng, cls, arguments):
     np.testing.assert_array_equal(found, np.max(calibrated, axis=1))
 
 
+@pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
+def test_distance_is_what_calibrate_goes_by(cls, arguments):
+    classifier, features, labels = trained_in_space(cls, arguments)
+    known = unknown.KnownFeatures(features, labels)
+    scores = unknown.all_scores(known, classifier, features)
+    by_class = scores_by_class("distance", classifier, features, classifier(features))
+    name = "distance" if classifier.has_prototypes else "max_logit"
+    np.testing.assert_allclose(scores[name], np.max(by_class, axis=1), rtol=1e-6)
+    assert {"distance", "mean_distance"} & set(scores) == {
+        "distance" if classifier.has_prototypes else "mean_distance"
+    }
+
+
 def test_equal_features_and_fewer_samples_than_dimensions(rng):
     for features in (np.ones((5, 3)), rng.normal(size=(2, 30))):
         known = unknown.KnownFeatures(features, np.zeros(len(features), int))
-        for score in ("distance", "knn", "mahalanobis", "relative_mahalanobis"):
+        for score in ("mean_distance", "knn", "mahalanobis", "relative_mahalanobis"):
             assert np.isfinite(getattr(known, score)(features + 1.0)).all()
 
 
