@@ -2,6 +2,7 @@
 """Heads to compare: each learns classes from features, some samples after others."""
 
 import numpy as np
+from keras import ops
 
 from deepncm_tf import classifiers
 from deepncm_tf.evaluation import neighbors
@@ -35,7 +36,9 @@ class StatisticsHead:
         """Classes among those that were learnt, `(n,)` integers, of features `(n, d)`."""
         features = np.asarray(features, "float32")
         parts = [features[start : start + ROWS] for start in range(0, len(features), ROWS)]
-        logits = [np.asarray(self.classifier(part)) for part in parts or [features]]
+        logits = [
+            ops.convert_to_numpy(self.classifier(part)) for part in parts or [features]
+        ]
         return np.concatenate(logits).argmax(axis=-1)
 
 

@@ -5,6 +5,7 @@ All scores are higher the more an input is like the known classes.
 """
 
 import numpy as np
+from keras import ops
 from scipy.special import logsumexp, softmax
 from sklearn import metrics
 
@@ -18,13 +19,18 @@ QUANTILE = 0.95
 ROC_POINTS = 201
 
 
+def _float64(values):
+    """A tensor of any backend, one that has a gradient too, or an array."""
+    return ops.convert_to_numpy(values).astype("float64")
+
+
 def max_probability(logits):
     """Largest probability of a class, `(n,)` float64, of logits `(n, C)`.
 
     Reference:
         - [Hendrycks and Gimpel, 2017](https://arxiv.org/abs/1610.02136)
     """
-    return softmax(np.asarray(logits, "float64"), axis=-1).max(axis=-1)
+    return softmax(_float64(logits), axis=-1).max(axis=-1)
 
 
 def max_logit(logits):
@@ -33,7 +39,7 @@ def max_logit(logits):
     Reference:
         - [Hendrycks et al., 2022](https://arxiv.org/abs/1911.11132)
     """
-    return np.asarray(logits, "float64").max(axis=-1)
+    return _float64(logits).max(axis=-1)
 
 
 def energy(logits, temperature=1.0):
@@ -43,7 +49,7 @@ def energy(logits, temperature=1.0):
         - [Liu et al., 2020](https://arxiv.org/abs/2010.03759)
     """
     check_number("temperature", temperature, "a positive number", lambda t: t > 0)
-    return temperature * logsumexp(np.asarray(logits, "float64") / temperature, axis=-1)
+    return temperature * logsumexp(_float64(logits) / temperature, axis=-1)
 
 
 class KnownFeatures:
@@ -121,9 +127,9 @@ def all_scores(known, classifier, features):
         which `DeepNCM.calibrate` goes, too. Others, for which it goes by `max_logit`, have
         `mean_distance` of `known` in its place.
     """
-    logits = np.asarray(classifier(features))
+    logits = _float64(classifier(features))
     if classifier.has_prototypes:
-        nearness = np.asarray(classifier.class_nearness(features), "float64")
+        nearness = _float64(classifier.class_nearness(features))
         distance = {"distance": nearness.max(axis=1)}
     else:
         distance = {"mean_distance": known.mean_distance(features)}
@@ -171,7 +177,8 @@ def compare_scores(classifier, known, features, labels, others):
     scores = all_scores(known, classifier, features)
     other_scores = all_scores(known, classifier, others)
     labels = to_class_numbers(labels, "labels", len(features), unknown=True)
-    is_right = np.asarray(classifier(features)).argmax(axis=-1) == labels
+    logits = _float64(classifier(features))
+    is_right = logits.argmax(axis=-1) == labels
     return {
         name: {
             **detection_metrics(values, other_scores[name]),

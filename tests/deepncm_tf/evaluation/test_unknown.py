@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from keras import ops
 from methods import IDS, TABLE, trained_in_space
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_curve
@@ -110,13 +111,13 @@ def test_classes_that_were_never_seen_are_not_near(rng, cls, arguments):
     classifier = cls(5, **arguments)  # of which the last two have no sample
     classifier.adapt(features, labels)
     others = np.concatenate([np.zeros((1, 4)), rng.normal(size=(30, 4))]).astype("float32")
-    near = np.asarray(classifier.prototype_scores(others))
+    near = ops.convert_to_numpy(classifier.prototype_scores(others))
     expected = near[:, :3].max(axis=(1, 2))
     assert (near.max(axis=(1, 2)) > expected).any()  # where the two lie, by chance
     found = unknown.all_scores(known, classifier, others)["distance"]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     calibrated = scores_by_class("distance", classifier, others, None)
-    np.testing.assert_array_equal(found, np.max(calibrated, axis=1))
+    np.testing.assert_array_equal(found, ops.convert_to_numpy(calibrated).max(axis=1))
 
 
 @pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
@@ -126,7 +127,8 @@ def test_distance_is_what_calibrate_goes_by(cls, arguments):
     scores = unknown.all_scores(known, classifier, features)
     by_class = scores_by_class("distance", classifier, features, classifier(features))
     name = "distance" if classifier.has_prototypes else "max_logit"
-    np.testing.assert_allclose(scores[name], np.max(by_class, axis=1), rtol=1e-6)
+    largest = ops.convert_to_numpy(by_class).max(axis=1)
+    np.testing.assert_allclose(scores[name], largest, rtol=1e-6)
     assert {"distance", "mean_distance"} & set(scores) == {
         "distance" if classifier.has_prototypes else "mean_distance"
     }
