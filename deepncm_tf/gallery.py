@@ -28,7 +28,9 @@ from deepncm_tf.runs.config import read_config
 from deepncm_tf.teaching import taught_model
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
-define_paths("model_dirs", [], "Folders of finished runs on one dataset.", FLAGS)
+define_paths(
+    "model_dirs", [], "Folders of finished runs on the same images and classes.", FLAGS
+)
 define_paths("models", [], "Files of teach on one folder, in place of --model_dirs.", FLAGS)
 absl_flags.DEFINE_string("output", "gallery.html", "File to write.", flag_values=FLAGS)
 absl_flags.DEFINE_integer(
@@ -38,6 +40,9 @@ absl_flags.DEFINE_integer(
     "num_neighbours", 20, "Nearest training images.", lower_bound=1, flag_values=FLAGS
 )
 absl_flags.DEFINE_string("data_dir", None, "Folder of TFDS datasets.", flag_values=FLAGS)
+
+# Those that say which images a run has, in which order, and of which classes.
+OF_IMAGES = ("dataset", "label", "known_classes", "validation_fraction", "test_dataset")
 
 command_line = CommandLine("gallery", __doc__, FLAGS)
 
@@ -75,7 +80,7 @@ def check(model_dirs, models=()):
         model_names(models, "models")
         return
     configs = [read_config(model_dir, "model_dirs") for model_dir in model_dirs]
-    for name in ("dataset", "label", "validation_fraction"):
+    for name in OF_IMAGES:
         values = {config[name] for config in configs}
         if len(values) > 1:
             raise ValueError(

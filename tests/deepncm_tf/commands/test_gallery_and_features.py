@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """gallery and features: a page of models side by side, and the projector's files."""
 
+import re
 import shutil
 
 import check_pages
@@ -88,3 +89,21 @@ def test_a_gallery_is_of_one_dataset(finished, patch, tmp_path, capsys):
         with pytest.raises(SystemExit):
             run(patch, gallery, model_dirs=[str(folder), str(other)], output=output)
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("name", "values", "received"),
+    [
+        ("known_classes", ("2-9", "0-7"), "['0-7', '2-9']"),
+        ("known_classes", ("0-7", None), "['0-7', 'None']"),
+        ("test_dataset", ("folder:/a", None), "['None', 'folder:/a']"),
+    ],
+)
+def test_a_gallery_is_of_the_same_images(monkeypatch, name, values, received):
+    config = flags.resolve({"ncm": "online", "dataset": "digits"})
+    configs = {f"a/{i}": {**config, name: value} for i, value in enumerate(values)}
+    monkeypatch.setattr(gallery, "read_config", lambda path, flag: configs[path])
+    message = f"--model_dirs must be of runs with one --{name}. Received: {received}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gallery.check([*configs])
