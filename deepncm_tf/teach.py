@@ -166,10 +166,13 @@ def teach(config, output, alpha=0.05, score="distance"):
     Raises:
         FolderError, RunError, ValueError: What stands in the way.
     """
+    import keras
+
     from deepncm_tf.runs.backbone import print_size
     from deepncm_tf.teaching import report
     from deepncm_tf.teaching.lesson import Lesson
 
+    keras.utils.set_random_seed(config["seed"])
     lesson = Lesson(config)
     folds = lesson.folds(alpha)
     print(

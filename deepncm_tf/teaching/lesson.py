@@ -106,7 +106,7 @@ class Lesson:
         Raises:
             FolderError: If there are too few pictures for it.
         """
-        folds = cross_validation.stratified_folds(self.labels)
+        folds = cross_validation.stratified_folds(self.labels, seed=self.config["seed"])
         number = int((folds != cross_validation.NEVER).sum())
         fewest = rejection.fewest_images(alpha)
         if number < max(fewest, 1):

@@ -16,6 +16,7 @@ from PIL import Image
 from deepncm_tf import classify, explain, gallery, teach
 from deepncm_tf.classifiers import NAMES
 from deepncm_tf.models import rejection
+from deepncm_tf.teaching.lesson import Lesson
 from deepncm_tf.teaching.taught_model import TaughtModel
 
 
@@ -149,6 +150,28 @@ def test_every_method_learns_a_folder(ncm, pictures, monkeypatch, tmp_path, caps
     report = json.loads((tmp_path / "my-report" / "report.json").read_text())
     assert report["accuracy"] > 0.9
     assert report["method"] == ncm
+
+
+def test_a_seed_gives_the_same_model(pictures, monkeypatch, tmp_path):
+    taught.use_small_backbone(monkeypatch)
+    arguments = [f"--images=folder:{pictures}", "--ncm=dnc", "--seed=1"]
+    models = []
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.keras"
+        taught.run(monkeypatch, *arguments, f"--output={path}")
+        models.append(TaughtModel(path).model)
+    one, two = models
+    np.testing.assert_array_equal(one.calibration.scores, two.calibration.scores)
+    for first, second in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_seed_decides_who_judges_whom(pictures):
+    folds = [
+        Lesson(teach.resolve(f"folder:{pictures}", {"seed": seed})).folds(alpha=0.05)
+        for seed in (0, 1)
+    ]
+    assert (folds[0] != folds[1]).any()
 
 
 def test_a_folder_with_a_test(monkeypatch, tmp_path, capsys):
