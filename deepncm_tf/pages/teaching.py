@@ -27,7 +27,7 @@ class TaughtClass:
     exemplars: list
 
 
-def teaching_page(title, facts, classes, matrix, queries):
+def teaching_page(title, facts, classes, matrix, queries, notes=()):
     """The page of a taught model.
 
     Args:
@@ -37,6 +37,7 @@ def teaching_page(title, facts, classes, matrix, queries):
         matrix: `(C, C)` integers, pictures of each class (rows) by what they were taken
             for.
         queries: List of `page.Retrieved`, pictures that look mislabelled.
+        notes: Sentences on the classes.
 
     Returns:
         String, an HTML file to be written as UTF-8; the same for the same arguments.
@@ -49,6 +50,7 @@ def teaching_page(title, facts, classes, matrix, queries):
         facts,
         cards,
         taught=classes,
+        notes=notes,
         confusions=confusions(names, matrix)[:CONFUSIONS],
         matrix=matrix if len(classes) <= MATRIX_CLASSES else None,
     )

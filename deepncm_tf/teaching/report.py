@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What there is to say of a model that was taught: in numbers, as a page, in words."""
 
+import itertools
+
 import numpy as np
 
 from deepncm_tf.evaluation import cross_validation, explanation, neighbors
 from deepncm_tf.evaluation.scores import accuracy
+from deepncm_tf.models.rejection import fewest_images
 from deepncm_tf.pages import page, teaching
 
 NEIGHBOURS = 5  # pictures that are shown beside one that looks mislabelled
 CARDS = 100  # such pictures on the page; report.json has all
-SAID = 5  # such pictures that are named on the screen
+SAID = 5  # such pictures, and classes that are too small, that are named in words
 
 
 def make(lesson, features, judged, seconds):
@@ -28,6 +31,8 @@ def make(lesson, features, judged, seconds):
     truth = labels[judged.rows]
     matrix = cross_validation.confusion_matrix(truth, judged.predicted, len(names))
     right, held_out = matrix.diagonal(), matrix.sum(axis=1)
+    alpha = judged.calibration.alpha
+    no_p_values = held_out < fewest_for_p_values(alpha)
     exemplars = _exemplars(lesson, features)
     files, counts = lesson.names, np.bincount(labels, minlength=len(names))
     classes = [
@@ -47,13 +52,15 @@ def make(lesson, features, judged, seconds):
         "pictures": len(labels),
         "accuracy": float(right.sum() / held_out.sum()),
         "judged": len(judged.rows),
-        "alpha": judged.calibration.alpha,
+        "alpha": alpha,
         "score": judged.calibration.score,
         "seconds": seconds,
         "seconds_per_picture": seconds / len(labels),
         "classes": classes,
         "confusion_matrix": matrix.tolist(),
-        "looks_mislabelled": _mislabelled(lesson, judged, truth),
+        "too_small_for_p_values": _chosen(names, no_p_values),
+        "always_possible": _chosen(names, held_out < fewest_images(alpha)),
+        "looks_mislabelled": _mislabelled(lesson, judged, truth, no_p_values),
     }
     if lesson.test is not None:
         images, test_labels = lesson.test
@@ -89,7 +96,8 @@ def page_of(lesson, features, found):
     queries = _queries(lesson, features, found["looks_mislabelled"][:CARDS], rows)
     matrix = np.array(found["confusion_matrix"])
     title = f"What was learnt of {lesson.root}"
-    return teaching.teaching_page(title, _facts(found), classes, matrix, queries)
+    facts = _facts(found)
+    return teaching.teaching_page(title, facts, classes, matrix, queries, notes(found))
 
 
 def in_words(found, output, page_path):
@@ -110,8 +118,42 @@ def in_words(found, output, page_path):
         f"always are; {len(taken)} of them are taken for another and may be mislabelled"
     )
     lines += [f"  {one['picture']} looks like {one['predicted']}" for one in taken[:SAID]]
+    lines += notes(found)
     lines.append(f"Everything is in {output} and {page_path}")
     return "\n".join(lines)
+
+
+def notes(found):
+    """What cannot be told of classes that are too small, a list of sentences."""
+    alpha, said = found["alpha"], []
+    if found["too_small_for_p_values"]:
+        said.append(
+            f"Classes of fewer than {fewest_for_p_values(alpha)} pictures "
+            f"({_some(found['too_small_for_p_values'])}) have no p < {alpha}: a picture of "
+            "theirs counts as unusual where it is taken for another class"
+        )
+    if found["always_possible"]:
+        said.append(
+            f"Classes of fewer than {fewest_images(alpha)} pictures "
+            f"({_some(found['always_possible'])}) are never ruled out at alpha={alpha}: "
+            "classify says of any picture that they are possible"
+        )
+    return said
+
+
+def fewest_for_p_values(alpha):
+    """Number of pictures of a class, of which the most unusual one has p < alpha."""
+    return next(number for number in itertools.count(1) if 1 / number < alpha)
+
+
+def _chosen(names, chosen):
+    return [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
+
+
+def _some(names):
+    """The first of some names, and how many others there are."""
+    text, others = ", ".join(names[:SAID]), len(names) - SAID
+    return text if others <= 0 else f"{text} and {others} more"
 
 
 def _exemplars(lesson, features):
@@ -122,10 +164,14 @@ def _exemplars(lesson, features):
     return [[int(row) for row in index if row >= 0] for index in found.index]
 
 
-def _mislabelled(lesson, judged, truth):
-    """Pictures whose own class has p < alpha, first those most taken for another class."""
+def _mislabelled(lesson, judged, truth, no_p_values):
+    """Pictures that are unusual for their class, first those most taken for another.
+
+    They have p < alpha; in a class too small for that, another class is predicted.
+    """
     names, files = lesson.class_names, lesson.names
-    odd = np.flatnonzero(judged.p_values < judged.calibration.alpha)
+    is_odd = judged.p_values < judged.calibration.alpha
+    odd = np.flatnonzero(is_odd | no_p_values[truth] & (judged.predicted != truth))
     odd = odd[np.lexsort((judged.p_values[odd], -judged.margins[odd]))]
     return [
         {

@@ -15,8 +15,8 @@ COUNTS = {"blue": 24, "green": 21, "red <b>": 30}
 PLACES = {"red <b>": 0, "green": 1, "blue": 2}  # of the colour in `picture_folders`
 
 
-def write_pictures(folder):
-    for name, count in COUNTS.items():
+def write_pictures(folder, counts=COUNTS):
+    for name, count in counts.items():
         picture_folders.write_class(folder / name, PLACES[name], count)
     return folder
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder becomes a model by teach; classify, explain and gallery read it."""
 
+import html
 import json
+import shutil
 import subprocess
 import sys
 
@@ -52,6 +54,36 @@ def test_the_page(model):
     assert page["cards"][0]["predicted"] == ["green"]
     assert "<b>" not in text
     assert "red &lt;b&gt;" in text
+
+
+def test_classes_too_small_for_p_values(monkeypatch, tmp_path, capsys):
+    """The smallest p-value of n pictures is 1 / n, and that of a new one 1 / (n + 1)."""
+    taught.use_small_backbone(monkeypatch)
+    pictures = taught.write_pictures(
+        tmp_path / "p", {"blue": 19, "green": 17, "red <b>": 21}
+    )
+    shutil.copy(pictures / "blue" / "000.png", pictures / "green" / "blue.png")
+    output = tmp_path / "my.keras"
+    taught.run(monkeypatch, f"--images=folder:{pictures}", f"--output={output}")
+    printed = capsys.readouterr().out
+    report = json.loads((tmp_path / "my-report" / "report.json").read_text())
+    assert report["too_small_for_p_values"] == ["blue", "green"]
+    assert report["always_possible"] == ["green"]
+    first, *others = report["looks_mislabelled"]
+    assert (first["picture"], first["predicted"]) == ("green/blue.png", "blue")
+    assert {one["label"] for one in others} <= {"red <b>"}
+    notes = [
+        "Classes of fewer than 21 pictures (blue, green) have no p < 0.05: a picture of "
+        "theirs counts as unusual where it is taken for another class",
+        "Classes of fewer than 19 pictures (green) are never ruled out at alpha=0.05: "
+        "classify says of any picture that they are possible",
+    ]
+    text = html.unescape((tmp_path / "my-report" / "index.html").read_text("utf-8"))
+    assert all(note in printed and note in text for note in notes)
+    (found,) = taught.classify_pictures(
+        monkeypatch, capsys, output, pictures / "red <b>" / "001.jpg"
+    )
+    assert found["possible"] == ["green", "red <b>"]
 
 
 def test_pictures_are_classified(model, monkeypatch, capsys, tmp_path):
