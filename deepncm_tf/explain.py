@@ -36,6 +36,9 @@ from deepncm_tf.runs.command_line import (
 from deepncm_tf.teaching import taught_model
 
 SCORES = ("distance", "max_logit", "max_probability", "energy")  # those of `calibrate`
+NUM_QUERIES = 100
+# What a file of `teach` has no use for; a default would hide whether it is given.
+OF_RUNS = ("num_queries", "bank", "alpha", "score", "data_dir")
 
 FLAGS = absl_flags.FlagValues()  # several command lines can be imported together
 define_run_flags(FLAGS)
@@ -51,8 +54,9 @@ define_paths(
 )
 absl_flags.DEFINE_integer(
     "num_queries",
-    100,
-    "Number of test images to explain, the first ones; of segmentation at most 20.",
+    None,
+    "Number of test images to explain, the first ones; of segmentation at most 20. By "
+    f"default {NUM_QUERIES}.",
     lower_bound=1,
     flag_values=FLAGS,
 )
@@ -73,9 +77,9 @@ absl_flags.DEFINE_float(
 )
 absl_flags.DEFINE_enum(
     "score",
-    "distance",
+    None,
     SCORES,
-    "What --alpha is a share by.",
+    f"What --alpha is a share by; by default {SCORES[0]}.",
     flag_values=FLAGS,
 )
 
@@ -95,11 +99,13 @@ def main(argv):
     with command_line.errors():
         image_paths = image_files.find(FLAGS.images)
         if FLAGS.model:
-            taught_model.check_flags(FLAGS.model, FLAGS.model_dir, image_paths, FLAGS.alpha)
+            others = {name: getattr(FLAGS, name) for name in OF_RUNS}
+            taught_model.check_flags(FLAGS.model, FLAGS.model_dir, image_paths, others)
         output_files.check_report(FLAGS.output, REPORT)
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
-        check_alpha(FLAGS.alpha)
+        check_alpha(FLAGS.alpha, FLAGS.score)
+        num_queries = FLAGS.num_queries or NUM_QUERIES
         if run_flags.task_of(config) == run_flags.SEGMENTATION:
             if FLAGS.bank or FLAGS.alpha is not None:
                 raise ValueError(
@@ -110,24 +116,26 @@ def main(argv):
             from deepncm_tf.runs import pixel_report
 
             where = (FLAGS.model_dir, FLAGS.output, image_paths)
-            print(pixel_report.write(*where, FLAGS.num_queries, FLAGS.data_dir))
+            print(pixel_report.write(*where, num_queries, FLAGS.data_dir))
             return
         quiet.start_tensorflow()
         written = write(
             FLAGS.model or FLAGS.model_dir,
             FLAGS.output,
             image_paths,
-            FLAGS.num_queries,
+            num_queries,
             FLAGS.data_dir,
             FLAGS.bank,
             FLAGS.alpha,
-            FLAGS.score,
+            FLAGS.score or SCORES[0],
         )
         print(written)
 
 
-def check_alpha(alpha):
-    """Raises a ValueError unless it is a share."""
+def check_alpha(alpha, score=None):
+    """Raises a ValueError unless it is a share, or if there is a score without it."""
+    if score is not None and alpha is None:
+        raise ValueError(f"--score must be given with --alpha. Received: --score={score}")
     if alpha is not None and not 0 < alpha < 1:
         raise ValueError(
             f"--alpha must be a number between 0 and 1. Received: --alpha={alpha}"
@@ -138,7 +146,7 @@ def write(
     model_dir,
     output,
     image_paths=(),
-    num_queries=100,
+    num_queries=NUM_QUERIES,
     data_dir=None,
     bank=None,
     alpha=None,

@@ -53,7 +53,7 @@ def main(argv):
         command_line.fail("--model_dirs=DIR,... is needed: finished runs", USAGE_STATUS)
     quiet_tensorflow()
     with command_line.errors():
-        check(FLAGS.model_dirs, FLAGS.models)
+        check(FLAGS.model_dirs, FLAGS.models, FLAGS.data_dir)
         if pathlib.Path(FLAGS.output).suffix != ".html":
             raise ValueError(f"--output must end in .html. Received: {FLAGS.output}")
         output_files.check_file("output", FLAGS.output)
@@ -67,13 +67,18 @@ def main(argv):
         )
 
 
-def check(model_dirs, models=()):
+def check(model_dirs, models=(), data_dir=None):
     """Raises a ValueError unless all are runs on the same images and classes, or files."""
     if models:
         if model_dirs:
             raise ValueError(
                 "--models must be given without --model_dirs. Received: "
                 f"--model_dirs={','.join(map(str, model_dirs))}"
+            )
+        if data_dir is not None:
+            raise ValueError(
+                "--models must be given without --data_dir. Received: "
+                f"--data_dir={data_dir}"
             )
         for path in models:
             taught_model.check_file("models", path)

@@ -29,8 +29,14 @@ def check_file(flag, path):
         ) from error
 
 
-def check_flags(model, model_dir, image_paths, alpha=None):
-    """Raises a ValueError unless `explain` has a file of `teach`, alone, and images."""
+def check_flags(model, model_dir, image_paths, of_runs):
+    """Raises a ValueError unless `explain` has a file of `teach`, alone, and images.
+
+    Args:
+        model, model_dir: Values of the flags.
+        image_paths: List of paths.
+        of_runs: Dictionary of flags that are of runs alone, None where they are not given.
+    """
     if model_dir:
         raise ValueError(
             "--model must be given without --model_dir. Received: "
@@ -41,10 +47,13 @@ def check_flags(model, model_dir, image_paths, alpha=None):
             "--images must be given with --model, which has learnt all pictures of its "
             f"folder. Received: --model={model}"
         )
-    if alpha is not None:
+    for name, value in of_runs.items():
+        if value is None:
+            continue
+        calibrates = name in ("alpha", "score")
+        wanted = "to teach, which calibrates" if calibrates else "without --model"
         raise ValueError(
-            "--alpha must be given to teach, which calibrates. Received: "
-            f"--model={model} --alpha={alpha}"
+            f"--{name} must be given {wanted}. Received: --model={model} --{name}={value}"
         )
     check_file("model", model)
 

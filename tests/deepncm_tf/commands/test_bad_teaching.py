@@ -238,17 +238,10 @@ def test_other_files_than_those_of_teach(monkeypatch, tmp_path, capsys, kind):
 @pytest.mark.bad_input
 def test_what_does_not_go_together(model, monkeypatch, tmp_path, capsys):
     values = {"model": str(model), "model_dir": "run", "output": tmp_path / "report"}
-    picture = tmp_path / "a.png"
-    Image.fromarray(picture_folders.picture(1, 1)).save(picture)
     for module, given, message in (
         (explain, {**values, "images": [__file__]}, "--images must be image files"),
         (explain, values, "--model must be given without --model_dir"),
         (explain, {**values, "model_dir": None}, "--images must be given with --model"),
-        (
-            explain,
-            {**values, "model_dir": None, "images": [picture], "alpha": 0.1},
-            "--alpha must be given to teach",
-        ),
         (explain, {**values, "model": "runs/a"}, "--model must be given without"),
         (gallery, {"models": ["a"], "model_dirs": ["b"]}, "--models must be given without"),
         (
@@ -257,6 +250,11 @@ def test_what_does_not_go_together(model, monkeypatch, tmp_path, capsys):
             "must be a file that teach wrote, .keras",
         ),
         (gallery, {"models": [str(model)] * 2}, "--models must have different names"),
+        (
+            gallery,
+            {"models": [str(model)], "data_dir": "/d"},
+            "--models must be given without --data_dir. Received: --data_dir=/d",
+        ),
     ):
         given = {"output": str(tmp_path / "g.html"), **given}
         with pytest.raises(SystemExit):

@@ -165,3 +165,35 @@ def test_images_that_are_unknown(finished, patch, tmp_path, capsys):
 
 def test_scores_are_those_of_calibrate():
     assert set(explain.SCORES) == set(rejection.SCORES)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("alpha", 0.1, "--alpha must be given to teach, which calibrates."),
+        ("score", "energy", "--score must be given to teach, which calibrates."),
+        ("bank", "bank.npz", "--bank must be given without --model."),
+        ("data_dir", "/data", "--data_dir must be given without --model."),
+        ("num_queries", 3, "--num_queries must be given without --model."),
+    ],
+)
+def test_flags_that_a_taught_model_has_no_use_for(
+    model, pictures, monkeypatch, tmp_path, capsys, name, value, message
+):
+    values = {"model": str(model), "model_dir": None, "output": tmp_path / "report"}
+    images = [pictures / "green" / "000.png"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, explain, images=images, **values, **{name: value})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"explain: {message} Received: --model={model} --{name}={value}"
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.bad_input
+def test_a_score_is_of_alpha(finished, patch, tmp_path, capsys):
+    values = {"model_dir": str(finished[1]), "output": str(tmp_path / "report")}
+    with pytest.raises(SystemExit):
+        run(patch, explain, score="energy", **values)
+    message = "explain: --score must be given with --alpha. Received: --score=energy\n"
+    assert capsys.readouterr().err == message
