@@ -74,9 +74,7 @@ def classify(model, paths, as_json=False):
         unread += len(errors)
         for path, found in zip(read, taught.classify(images), strict=True):
             found = {"picture": str(path), **found}
-            text = json.dumps(found) if as_json else in_words(found)
-            # Names of files need not be text that can be printed.
-            print(text.encode("utf-8", "replace").decode(), flush=True)
+            print(json.dumps(found) if as_json else in_words(found), flush=True)
     return unread
 
 

@@ -2,6 +2,7 @@
 """What the command lines share: parsing, and errors that end the program in one line."""
 
 import contextlib
+import io
 import os
 import sys
 
@@ -36,6 +37,9 @@ class CommandLine:
 
     def parse(self, argv):
         """Parses the arguments, returns others; `--help` and errors end the program."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # Names of files need not be text that can be printed.
+            sys.stdout.reconfigure(errors="replace")
         if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
             print(self.doc)
             print(self._help())

@@ -10,6 +10,7 @@ import picture_folders
 
 from deepncm_tf import classify, teach
 from deepncm_tf.runs import backbone
+from deepncm_tf.runs.command_line import CommandLine
 
 COUNTS = {"blue": 24, "green": 21, "red <b>": 30}
 PLACES = {"red <b>": 0, "green": 1, "blue": 2}  # of the colour in `picture_folders`
@@ -42,7 +43,7 @@ def use_small_backbone(patch):
 def run(patch, *arguments):
     """Runs teach with the arguments of a command line."""
     flag_values = copy.deepcopy(teach.FLAGS)
-    flag_values(["teach", "--image_size=8", *arguments])
+    CommandLine("teach", "", flag_values).parse(["teach", "--image_size=8", *arguments])
     patch.setattr(teach, "FLAGS", flag_values)
     teach.main(["teach"])
 

@@ -3,6 +3,7 @@
 
 import html
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,21 @@ def test_classes_too_small_for_p_values(monkeypatch, tmp_path, capsys):
         monkeypatch, capsys, output, pictures / "red <b>" / "001.jpg"
     )
     assert found["possible"] == ["green", "red <b>"]
+
+
+def test_a_picture_whose_name_is_no_text(monkeypatch, tmp_path, capsys):
+    taught.use_small_backbone(monkeypatch)
+    pictures = taught.write_pictures(tmp_path / "p", {"blue": 12, "green": 12})
+    name = pictures / "green" / os.fsdecode(b"\xff.png")
+    try:
+        shutil.copy(pictures / "blue" / "000.png", name)
+    except OSError:
+        pytest.skip("The file system has no such names.")
+    output = tmp_path / "my.keras"
+    taught.run(monkeypatch, f"--images=folder:{pictures}", f"--output={output}")
+    assert "\n  green/?.png looks like blue\n" in capsys.readouterr().out
+    (line,) = taught.classify_pictures(monkeypatch, capsys, output, name, as_json=False)
+    assert line.startswith(f"{pictures}/green/?.png: ")
 
 
 def test_pictures_are_classified(model, monkeypatch, capsys, tmp_path):

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of cifar_main: its help, and what it refuses."""
 
+import io
 import re
 import subprocess
 import sys
 
 import pytest
+from absl import flags as absl_flags
 
 from deepncm_tf import cifar_main, flags
 from deepncm_tf.flags import topics
+from deepncm_tf.runs.command_line import CommandLine
 
 
 def command(*arguments):
@@ -102,3 +105,12 @@ def test_unwritable_model_dir(tmp_path):
     outcome = command("--dataset=digits", f"--model_dir={tmp_path / 'file' / 'run'}")
     assert outcome.returncode == 1
     assert "--model_dir must be a folder that can be written" in outcome.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_cannot_be_printed_ends_no_program(encoding, monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding))
+    CommandLine("program", "", absl_flags.FlagValues()).parse(["program"])
+    print("a\udcff", flush=True)
+    assert printed.getvalue() == b"a?\n"
