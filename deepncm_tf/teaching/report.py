@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What there is to say of a model that was taught: in numbers, as a page, in words."""
 
-import itertools
+import math
 
 import numpy as np
 
@@ -143,7 +143,8 @@ def notes(found):
 
 def fewest_for_p_values(alpha):
     """Number of pictures of a class, of which the most unusual one has p < alpha."""
-    return next(number for number in itertools.count(1) if 1 / number < alpha)
+    number = math.floor(1 / alpha)
+    return next(n for n in (number, number + 1) if 1 / n < alpha)
 
 
 def _chosen(names, chosen):
