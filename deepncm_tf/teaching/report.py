@@ -144,7 +144,8 @@ def notes(found):
 def fewest_for_p_values(alpha):
     """Number of pictures of a class, of which the most unusual one has p < alpha."""
     number = math.floor(1 / alpha)
-    return next(n for n in (number, number + 1) if 1 / n < alpha)
+    # Rounded, 1 / alpha may be just below a whole number.
+    return next(n for n in (number, number + 1, number + 2) if 1 / n < alpha)
 
 
 def _chosen(names, chosen):

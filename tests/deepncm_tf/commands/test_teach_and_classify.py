@@ -19,6 +19,7 @@ from PIL import Image
 from deepncm_tf import classify, explain, gallery, teach
 from deepncm_tf.classifiers import NAMES
 from deepncm_tf.models import rejection
+from deepncm_tf.teaching import report
 from deepncm_tf.teaching.lesson import Lesson
 from deepncm_tf.teaching.taught_model import TaughtModel
 
@@ -85,6 +86,12 @@ def test_classes_too_small_for_p_values(monkeypatch, tmp_path, capsys):
         monkeypatch, capsys, output, pictures / "red <b>" / "001.jpg"
     )
     assert found["possible"] == ["green", "red <b>"]
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.07, 0.5, 1 / 49, 1 / 3, 1e-12])
+def test_the_fewest_pictures_for_p_values(alpha):
+    number = report.fewest_for_p_values(alpha)
+    assert 1 / number < alpha <= 1 / (number - 1)
 
 
 def test_a_picture_whose_name_is_no_text(monkeypatch, tmp_path, capsys):
