@@ -90,9 +90,8 @@ def groups(results):
     for result in results:
         identity = runs.flags_identity(result["flags"])
         settings = {name: identity.get(name) for name in names}
-        if source := settings.get(
-            "init_from"
-        ):  # what the names of its seeds have in common
+        if source := settings.get("init_from"):
+            # What the names of runs of other seeds have in common.
             settings["init_from"] = re.sub(r"_seed=\d+(?=_|$)", "", source)
         by_settings.setdefault(json.dumps(settings), (settings, []))[1].append(result)
     return list(by_settings.values())

@@ -114,8 +114,9 @@ def in_words(found, output, page_path):
     odd = found["looks_mislabelled"]
     taken = [one for one in odd if one["predicted"] != one["label"]]
     lines.append(
-        f"{len(odd)} pictures are unusual for their class, p < {found['alpha']}, as some "
-        f"always are; {len(taken)} of them are taken for another and may be mislabelled"
+        f"{len(odd)} pictures are unusual for their class, p < {found['alpha']} where it "
+        f"has enough pictures, as some always are; {len(taken)} of them are taken for "
+        "another and may be mislabelled"
     )
     lines += [f"  {one['picture']} looks like {one['predicted']}" for one in taken[:SAID]]
     lines += notes(found)
