@@ -95,7 +95,7 @@ def load(
     classes=None,
     middle=1.0,
 ):
-    """Loads a dataset: arrays into memory, of a folder the names of its pictures.
+    """Loads a dataset: arrays into memory, of a folder the pictures as they are asked for.
 
     Args:
         name: `"cifar10"`, `"cifar100"`, `"fashion_mnist"`, `"digits"`; `"folder:PATH"`,

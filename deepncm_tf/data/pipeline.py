@@ -93,8 +93,9 @@ def training_dataset(
         initial_epoch: Int, the epoch to begin with, counted from 0.
         initial_batch: Int, the batch of that epoch to begin with, counted from 0.
         flip: Bool, whether images may be mirrored.
-        augmentation: `"standard"`, crops of padded images; `"snca"`, see
-            `colour_augmentation.augment`; or `"imagenet"`, see `distorted_crops.draw_box`.
+        augmentation: `"standard"`, crops of images padded with black; `"reflect"`, padded
+            with their own mirror image; `"snca"`, see `colour_augmentation.augment`; or
+            `"imagenet"`, see `distorted_crops.draw_box`.
         scaling: `"standardized"`, see `standardize`; or `"pixels"` for values 0..255.
         on_device: Bool, whether `DeviceImages` makes the images: a batch then has under
             `"image"` what was drawn for it.
