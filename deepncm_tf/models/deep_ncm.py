@@ -186,7 +186,6 @@ class DeepNCM(PredictingModel):
             model._input_dtypes = self._input_dtypes
             model.build(self._input_shapes)
         if self.embedding is not None:
-            model.embedding.trainable = self.embedding.trainable
             model.embedding.set_weights(self.embedding.get_weights())
         return model
 
@@ -260,6 +259,7 @@ class DeepNCM(PredictingModel):
             "backbone": self._serialize(self.backbone),
             "classifier": self._serialize(self.classifier),
             "embedding_dim": self.embedding_dim,
+            "train_embedding": self.embedding is None or self.embedding.trainable,
             "normalize": self.normalize,
             "gradient_clip": self.gradient_clip,
             "l2": self.l2,
@@ -275,7 +275,11 @@ class DeepNCM(PredictingModel):
         for part in ("backbone", "classifier"):
             if isinstance(config[part], dict):
                 config[part] = keras.saving.deserialize_keras_object(config[part])
-        return cls(**config)
+        train_embedding = config.pop("train_embedding", True)
+        model = cls(**config)
+        if model.embedding is not None:
+            model.embedding.trainable = train_embedding
+        return model
 
     def get_build_config(self):
         return {**(super().get_build_config() or {}), "input_dtypes": self._input_dtypes}

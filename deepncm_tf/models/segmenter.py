@@ -15,6 +15,7 @@ from deepncm_tf.models.pixel_model import RANK, PixelModel
 from deepncm_tf.utils.arguments import check_number
 
 VOID = 255
+PARTS = ("backbone", "classifier", "decoder", "auxiliary_head")
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -40,6 +41,8 @@ class Segmenter(PixelModel):
             `decoders.get`.
         auxiliary_weight: Float >= 0, weight of the loss of another head, on the maps before
             the last, which training alone uses. 0 for none.
+        auxiliary_head: A functional `keras.Model` from these maps to logits, which is this
+            head, or None for `decoders.auxiliary_head`.
         contrast_weight, distance_weight: Floats >= 0, weights of the losses of
             `prototype_losses.prototype_losses`, for `SubCentroids`. Of `accumulate_steps`
             each part is clustered by itself: where classes have several sub-centroids,
@@ -93,6 +96,7 @@ class Segmenter(PixelModel):
         l2=0.0,
         accumulate_steps=1,
         class_names=None,
+        auxiliary_head=None,
         **kwargs,
     ):
         super().__init__(gradient_clip, l2, accumulate_steps, ignore_class, **kwargs)
@@ -109,18 +113,17 @@ class Segmenter(PixelModel):
             prototype_losses.check(classifier)
         self.backbone = backbone
         self.classifier = classifier
-        self.decoder_name = decoder if isinstance(decoder, str) else None
         self.decoder_width, self.dropout = decoder_width, dropout
         self.decoder_rates = tuple(decoder_rates)
         self.class_names = as_names(class_names, classifier.num_classes)
         maps = backbone.outputs
         self.decoder = decoder
-        if self.decoder_name is not None:
+        if isinstance(decoder, str):
             self.decoder = decoders.get(
                 decoder, [x.shape for x in maps], decoder_width, dropout, decoder_rates
             )
-        self.auxiliary_head = None
-        if self.auxiliary_weight:
+        self.auxiliary_head = auxiliary_head
+        if self.auxiliary_weight and auxiliary_head is None:
             self.auxiliary_head = decoders.auxiliary_head(
                 maps[-2:][0].shape, classifier.num_classes, decoder_width, dropout
             )
@@ -142,6 +145,15 @@ class Segmenter(PixelModel):
                 f"Received: classifier={classifier!r}"
             )
 
+    def _check_auxiliary_head(self, shape):
+        if not self.auxiliary_weight or tuple(shape)[-1] != self.classifier.num_classes:
+            raise ValueError(
+                "`auxiliary_head` must give logits of the classes, and `auxiliary_weight` "
+                f"be more than 0. Received: auxiliary_head={self.auxiliary_head!r}, with "
+                f"outputs of shape {tuple(shape)}, "
+                f"auxiliary_weight={self.auxiliary_weight}"
+            )
+
     def build(self, input_shape):
         if self.built:
             return
@@ -152,6 +164,7 @@ class Segmenter(PixelModel):
         outputs = {"features": features}
         if self.auxiliary_head is not None:
             outputs["auxiliary"] = self.auxiliary_head(maps[-2:][0])
+            self._check_auxiliary_head(outputs["auxiliary"].shape)
         self._features_shape = tuple(features.shape)
         if not self.classifier.built:
             self.classifier.build(self._features_shape)
@@ -243,19 +256,18 @@ class Segmenter(PixelModel):
             "accumulate_steps",
             "class_names",
         )
-        decoder = self.decoder_name or keras.saving.serialize_keras_object(self.decoder)
+        # The decoder itself, not its name: layers may be frozen, or of other dtypes.
+        parts = {name: getattr(self, name) for name in PARTS}
         return {
             **super().get_config(),
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "decoder": decoder,
+            **{k: keras.saving.serialize_keras_object(part) for k, part in parts.items()},
             **{name: getattr(self, name) for name in names},
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for part in ("backbone", "classifier", "decoder"):
-            if not isinstance(config[part], str):
+        for part in PARTS:
+            if isinstance(config.get(part), dict):
                 config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)

@@ -3,10 +3,13 @@
 
 import keras
 import numpy as np
+import pytest
 from helpers import random_images, small_model
+from small_segmenters import images_and_masks, maps
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import DecayMean
+from deepncm_tf.classifiers import DecayMean, Softmax
+from deepncm_tf.models.segmenter import Segmenter
 from official_resnet import cifar_resnet
 
 C = 3
@@ -58,3 +61,38 @@ def test_the_embedding_has_the_models_precision(tmp_path):
     keras.config.set_dtype_policy("float32")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), expected)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "decoder", "auxiliary_head"])
+def test_what_is_frozen_stays_frozen_and_trains_on_alike(tmp_path, kind):
+    """Parts that the model made of arguments; its layers keep their dtypes, too."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    if kind == "embedding":
+        x, y = random_images(10)
+        model = small_model(embedding_dim=4)
+    else:
+        x, y = images_and_masks(4)
+        model = Segmenter(maps(), Softmax(C), "fcn", 4, dropout=0.0, auxiliary_weight=0.4)
+    getattr(model, kind).trainable = False
+    model.compile(keras.optimizers.Adam(0.01))
+    model.fit(x, y, verbose=0, shuffle=False)
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == len(model.trainable_variables)
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    for each in (model, loaded):
+        each.fit(x, y, verbose=0, shuffle=False)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_segmenter_that_was_saved_with_the_name_of_its_decoder(tmp_path):
+    x, _ = images_and_masks(2)
+    model = Segmenter(maps(), Softmax(C), "fcn", 4, auxiliary_weight=0.4)
+    config = model.get_config() | {"decoder": "fcn"}
+    del config["auxiliary_head"]
+    loaded = Segmenter.from_config(config)
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
