@@ -250,12 +250,10 @@ class ExactModel(ExactStep):
             return
         if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
-        compiled = self._compile_metrics
-        if compiled is not None and not compiled.built and hasattr(y, "shape"):
+        if hasattr(y, "shape"):
             dtype = keras.backend.standardize_dtype(y.dtype)
             y = keras.KerasTensor(labels.known_shape(y, "y"), dtype=dtype)
-            shape = (None,) * (self.output_rank - 1) + (self.num_classes,)
-            compiled.build(y, keras.KerasTensor(shape))
+            self.build_metrics(y, (*[None] * (self.output_rank - 1), self.num_classes))
 
 
 def _is_number(value, above):

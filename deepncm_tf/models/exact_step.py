@@ -200,13 +200,12 @@ class ExactStep(ExactLoss):
         rank = len(y_pred.shape)
         y = labels.normalize(y, y_pred.shape[-1], rank, name="y")
         void = self.ignore_class is not None and not labels.is_class_weights(y, rank)
+        self.build_metrics(y, y_pred.shape)
         if not void or self._compile_metrics is None:
             return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         # Keras weighs no metrics but the weighted ones: what is void would count.
         counted, compiled = y != self.ignore_class, self._compile_metrics
         y = ops.where(counted, y, 0)
-        if not compiled.built:
-            compiled.build(y, y_pred)
         for group, weights in (
             (compiled._flat_metrics, None),
             (compiled._flat_weighted_metrics, sample_weight),
@@ -218,6 +217,19 @@ class ExactStep(ExactLoss):
                 weight = labels.multiply_weights(ones, weights)
                 metric.update_state(y, y_pred, sample_weight=weight)
         return self.get_metrics_result()
+
+    def build_metrics(self, y, logits_shape):
+        """Builds the metrics of `compile`.
+
+        Args:
+            y: Labels, a tensor or a `keras.KerasTensor`.
+            logits_shape: Shape of the logits, with None where not known.
+        """
+        compiled = self._compile_metrics
+        if compiled is not None and not compiled.built:
+            # One logit would make "accuracy" that of two classes, by a threshold.
+            shape = (*logits_shape[:-1], max(logits_shape[-1], 2))
+            compiled.build(y, keras.KerasTensor(shape))
 
     def targets(self, y, sample_weight, rank):
         """Labels and sample weights in one form, and what is wrong with them.

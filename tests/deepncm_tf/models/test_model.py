@@ -195,3 +195,17 @@ def test_a_step_is_traced_once(as_dataset, monkeypatch):
         model.fit(images, labels, batch_size=4, epochs=2, verbose=0)
         model.evaluate(images, labels, batch_size=4, verbose=0)
     assert traced == ["exact_train_step", "exact_test_step"]
+
+
+@pytest.mark.parametrize("ignore_class", [None, 9])
+@pytest.mark.parametrize("column", [False, True])
+def test_accuracy_of_one_class_has_no_threshold(ignore_class, column):
+    """Of two classes Keras would ask whether the logit is above 0.5."""
+    images, labels = random_images(8)
+    labels = labels[:, None] * 0 if column else labels * 0
+    model = small_model(Softmax(1), compile=False, ignore_class=ignore_class)
+    model.compile(metrics=["accuracy"], weighted_metrics=["acc"])
+    figures = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert (figures["accuracy"], figures["acc"]) == (1, 1)
+    history = model.fit(images, labels, verbose=0).history
+    assert (history["accuracy"], history["acc"]) == ([1], [1])
