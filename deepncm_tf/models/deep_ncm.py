@@ -8,7 +8,12 @@ from deepncm_tf import classifiers
 from deepncm_tf.models import inputs as model_inputs
 from deepncm_tf.models import padding
 from deepncm_tf.models.class_names import as_names
-from deepncm_tf.models.embedding import FeatureModel, check_features, extract_features
+from deepncm_tf.models.embedding import (
+    FeatureModel,
+    check_features,
+    extract_features,
+    warn_of_mask,
+)
 from deepncm_tf.models.predicting_model import PredictingModel
 from deepncm_tf.utils.arguments import as_positive_integer
 
@@ -45,7 +50,8 @@ class DeepNCM(PredictingModel):
         decay_batch_norm: Bool, whether `l2` holds for the scales and shifts of batch
             normalization, too.
         ignore_class: Int, a label that means none of the classes, such as 255 for void, or
-            None. What has it takes no part in loss, metrics and state.
+            None. What has it takes no part in loss, metrics and state. A Keras mask is not
+            followed: give positions that are padding this label.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
@@ -128,7 +134,10 @@ class DeepNCM(PredictingModel):
         self._input_shapes = keras.tree.map_shape_structure(tuple, shapes)
         feature_model = FeatureModel(self.backbone, self.embedding, self.normalize)
         symbols = model_inputs.symbols(self._input_shapes, self._input_dtypes)
-        check_features(model_inputs.given_by(self.backbone, symbols), "backbone")
+        given = model_inputs.given_by(self.backbone, symbols)
+        check_features(given, "backbone")
+        if self.ignore_class is None:
+            warn_of_mask(given)
         features = feature_model(symbols)
         if not self.classifier.built:
             self.classifier.build(features.shape)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The part of a DeepNCM before its classifier: backbone and optional embedding."""
 
+import warnings
+
 import keras
 
 from deepncm_tf.models import inputs as model_inputs
@@ -42,6 +44,17 @@ def check_features(features, name):
         raise ValueError(
             f"`{name}` must give one tensor of features, (batch, ..., d) with d known. "
             f"Received: one that gives shapes {shapes}"
+        )
+
+
+def warn_of_mask(features):
+    """Warns where padding in features, of which a Keras mask tells, would count."""
+    if getattr(features, "_keras_mask", None) is not None:
+        warnings.warn(
+            "The features have a mask, which loss, metrics and class means do not follow: "
+            "positions that are padding count as any others. Give them a label of no "
+            "class, and DeepNCM that label as its `ignore_class`, which is None.",
+            stacklevel=2,
         )
 
 

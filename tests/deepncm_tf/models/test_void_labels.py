@@ -2,6 +2,7 @@
 """Labels of no class, `ignore_class`: they take no part in anything."""
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
@@ -199,3 +200,21 @@ def test_void_labels_where_samples_are_looked_at(ignore_class, tmp_path):
     )
     labels = [one["label"] for one in explained]
     assert labels == ["unknown" if c < 0 else str(c) for c in expected]
+
+
+def test_a_mask_of_features_is_told_of():
+    """Keras says that one is destroyed, not that padding then moves class means."""
+    tokens = keras.Input((4,), dtype="int32")
+    for layer, masked in (
+        (keras.layers.Dense(2), True),
+        (keras.layers.GlobalAveragePooling1D(), False),
+    ):
+        features = layer(keras.layers.Embedding(5, 3, mask_zero=True)(tokens))
+        for ignore_class in (None, -1):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                DeepNCM(
+                    keras.Model(tokens, features), OnlineMean(3), ignore_class=ignore_class
+                )
+            told = any("The features have a mask" in str(each.message) for each in caught)
+            assert told == (masked and ignore_class is None)
