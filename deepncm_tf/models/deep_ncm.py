@@ -3,13 +3,14 @@
 
 import keras
 
-import official_resnet  # registers the backbone's layers for `load_model`
+import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
 from deepncm_tf.models import inputs as model_inputs
 from deepncm_tf.models import padding
 from deepncm_tf.models.class_names import as_names
 from deepncm_tf.models.embedding import (
     FeatureModel,
+    batch_norm_variables,
     check_features,
     extract_features,
     warn_of_mask,
@@ -199,15 +200,8 @@ class DeepNCM(PredictingModel):
         return model
 
     def decayed_variables(self):
-        if self.decay_batch_norm:
-            return self.trainable_variables
-        kinds = (official_resnet.BatchNormalization, keras.layers.BatchNormalization)
-        spared = {
-            id(variable)
-            for layer in self.backbone._flatten_layers()
-            if isinstance(layer, kinds)
-            for variable in layer.trainable_variables
-        }
+        spared = [] if self.decay_batch_norm else batch_norm_variables(self.backbone)
+        spared = {id(variable) for variable in spared}
         return [v for v in self.trainable_variables if id(v) not in spared]
 
     @property
@@ -217,14 +211,7 @@ class DeepNCM(PredictingModel):
     @property
     def input_signature(self):
         """What the exported model takes, a list with a structure of `keras.InputSpec`s."""
-        symbols = model_inputs.symbols(self._input_shapes, self._input_dtypes)
-
-        def spec(symbol, name=None):
-            return keras.InputSpec(shape=symbol.shape, dtype=symbol.dtype, name=name)
-
-        if isinstance(symbols, dict):
-            return [{name: spec(symbol, name) for name, symbol in symbols.items()}]
-        return [keras.tree.map_structure(spec, symbols)]
+        return [model_inputs.specs(self._input_shapes, self._input_dtypes)]
 
     def build_for(self, x):
         if not self.built:

@@ -9,6 +9,7 @@ from deepncm_tf.models import inputs as model_inputs
 from deepncm_tf.models import padding
 from deepncm_tf.models.backend_step import BackendStep
 from deepncm_tf.numerics.clustering import unit
+from official_resnet import BatchNormalization
 
 
 class FeatureModel(BackendStep):
@@ -66,3 +67,10 @@ def extract_features(backbone, embedding, normalize, x, training):
         wide = keras.backend.result_type(features.dtype, "float32")
         features = unit(keras.ops.cast(features, wide))
     return features
+
+
+def batch_norm_variables(backbone):
+    """Scales and shifts of batch normalization in a backbone, a list of variables."""
+    kinds = (BatchNormalization, keras.layers.BatchNormalization)
+    layers = [layer for layer in backbone._flatten_layers() if isinstance(layer, kinds)]
+    return [variable for layer in layers for variable in layer.trainable_variables]

@@ -78,6 +78,18 @@ def symbols(shapes, dtypes=None):
     )
 
 
+def specs(shapes, dtypes):
+    """`keras.InputSpec`s of shapes, as an exported model takes them."""
+    structure = symbols(shapes, dtypes)
+
+    def spec(symbol, name=None):
+        return keras.InputSpec(shape=symbol.shape, dtype=symbol.dtype, name=name)
+
+    if isinstance(structure, dict):
+        return {name: spec(symbol, name) for name, symbol in structure.items()}
+    return keras.tree.map_structure(spec, structure)
+
+
 def as_taken(backbone, x):
     """Inputs in the structure that a backbone was made with, where it has one by name."""
     structure = getattr(backbone, "_inputs_struct", None)
