@@ -99,22 +99,23 @@ def resolve(values):
 
     Args:
         values: Dictionary of the flags that are given, by name; `decoder` among them makes
-            it a run of segmentation.
+            it a run of segmentation. None is as good as not given; numbers of NumPy and
+            paths are made those of Python and strings.
 
     Returns:
         Dictionary of every flag of the task; those of other methods are left out.
 
     Raises:
-        FlagError: If a value is out of its range, or flags do not go together.
+        FlagError: If a value is of another type or out of its range, or flags do not go
+            together.
     """
     for name, value in values.items():
         if name not in TABLE:
             raise FlagError(f"There is no flag --{name}. Received: --{name}={value}")
-        if value is not None and not TABLE[name].accepts(value):
-            raise FlagError(
-                f"--{name} must be {TABLE[name].wanted}. Received: --{name}={value}"
-            )
-    values = {name: canonical_value(name, value) for name, value in values.items()}
+    values = {
+        name: None if value is None else canonical_value(name, TABLE[name].checked(value))
+        for name, value in values.items()
+    }
     task = task_of(values)
     check_task(values, task)
     config = {flag.name: values.get(flag.name) for flag in of_task(task)}

@@ -3,9 +3,14 @@
 
 import dataclasses
 import math
+import operator
+import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from deepncm_tf.utils.arguments import is_number
 from deepncm_tf.utils.errors import UserError
 
 
@@ -42,6 +47,43 @@ class Flag:
     def methods(self):
         """What `--ncm` it applies to, a list; empty for all."""
         return self.method.split()
+
+    def checked(self, value):
+        """A value in the flag's own type, which JSON has, too.
+
+        Args:
+            value: Of that type, or what Python programs have in its place: numbers of
+                NumPy, an int for a float, a path for a str, a number for its text.
+
+        Raises:
+            FlagError: If it is of another type, or out of range.
+        """
+        if self.number is not None and is_number(value):
+            value = str(value)
+        plain = _of_kind(value, self.kind)
+        if plain is not None and self.accepts(plain):
+            return plain
+        wanted = self.wanted or f"of type {self.kind.__name__}"
+        received = repr(value) if plain is None else value  # '32' would read as 32
+        raise FlagError(
+            f"--{self.name} must be {wanted}. Received: --{self.name}={received}"
+        )
+
+
+def _of_kind(value, kind):
+    """A value as a flag's type; None where it is of another one."""
+    is_bool = isinstance(value, (bool, np.bool_))
+    if is_bool or kind is bool:
+        return bool(value) if is_bool and kind is bool else None
+    try:
+        if kind is int:
+            return operator.index(value)
+        if kind is float:
+            return float(value) if is_number(value) else None
+        text = os.fspath(value)
+    except (TypeError, OverflowError):
+        return None
+    return text if isinstance(text, str) else None
 
 
 def positive(value):

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every flag with a range refuses what is outside it, in clear words."""
 
+import pathlib
+
+import numpy as np
 import pytest
 
 from deepncm_tf import flags
@@ -189,3 +192,36 @@ def test_every_flag_with_a_range_is_in_the_table_of_bad_values():
     tried = {name for values, _ in table for name in values}
     checked = {flag.name for flag in flags.FLAGS if flag.wanted}
     assert checked <= tried
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"overwrite": "false"}, "--overwrite must be of type bool. Received: .*='false'"),
+        ({"overwrite": 1}, "--overwrite must be of type bool. Received: --overwrite=1"),
+        ({"batch_size": 32.5}, "--batch_size must be an integer >= 1. .*batch_size=32.5"),
+        ({"batch_size": 32.0}, "--batch_size must be an integer >= 1. .*batch_size=32.0"),
+        ({"batch_size": "32"}, "--batch_size must be an integer >= 1. .*batch_size='32'"),
+        ({"batch_size": True}, "--batch_size must be an integer >= 1. .*batch_size=True"),
+        ({"batch_size": [32]}, r"--batch_size must be an integer .*batch_size=\[32\]"),
+        ({"resnet_version": 1.0}, "--resnet_version must be 1 or 2. .*=1.0"),
+        ({"learning_rate": "1"}, "--learning_rate must be a positive number. .*='1'"),
+        ({"learning_rate": 10**400}, "--learning_rate must be a positive number"),
+        ({"learning_rate": True}, "--learning_rate must be a positive number. .*=True"),
+        ({"weight_decay": np.bool_(True)}, "--weight_decay must be a number >= 0"),
+        ({"dtype": 32}, "--dtype must be one of fp32, bf16, fp16. Received: --dtype=32"),
+        ({"dtype": ["fp32"]}, r"--dtype must be one of .*dtype=\['fp32'\]"),
+        ({"dataset": 10}, "--dataset must be one of cifar10.*Received: --dataset=10"),
+        ({"dataset": pathlib.Path("x")}, "--dataset must be one of cifar10, .*=x"),
+        ({"model_dir": b"run"}, "--model_dir must be the name of a folder. .*=b'run'"),
+        ({"data_dir": 3}, "--data_dir must be of type str. Received: --data_dir=3"),
+        ({"num_sub_centroids": True}, "integer >= 1, or auto. .*num_sub_centroids=True"),
+        ({"num_sub_centroids": 1.5}, "integer >= 1, or auto. .*num_sub_centroids=1.5"),
+        ({"known_classes": [0, 1]}, r"--known_classes must be numbers of .*=\[0, 1\]"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_values_of_another_type(values, message):
+    with pytest.raises(flags.FlagError, match=message):
+        flags.resolve({"ncm": "dnc", **values})

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What flags are where none is given, and what a classifier gets of them."""
 
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
 from deepncm_tf import classifiers, flags
 
 
@@ -74,3 +80,30 @@ def test_class_means_with_cosines():
         assert classifier.center == "mean"
         plain = flags.classifier_arguments(flags.resolve({"ncm": method}))
         assert (plain["center"], plain["temperature"]) == (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "plain"),
+    [
+        ("seed", np.int64(1), 1),
+        ("batch_size", np.array(8), 8),
+        ("learning_rate", 1, 1.0),
+        ("learning_rate", np.float32(0.5), 0.5),
+        ("learning_rate", np.int32(1), 1.0),
+        ("overwrite", np.bool_(True), True),
+        ("model_dir", pathlib.Path("runs/a"), "runs/a"),
+        ("data_dir", pathlib.Path("data"), "data"),
+        ("dtype", np.str_("bf16"), "bf16"),
+        ("num_sub_centroids", 4, "4"),
+        ("num_sub_centroids", np.int64(4), "4"),
+        ("logit_norm", 0.5, "0.5"),
+        ("logit_norm", np.float64(2.0), "2"),
+        ("train_epochs", None, 250),
+    ],
+    ids=str,
+)
+def test_values_of_python_programs_are_made_plain(name, value, plain):
+    config = flags.resolve({"ncm": "dnc", name: value})
+    assert config[name] == plain
+    stored = json.loads(json.dumps(config))  # as config.json
+    assert repr(stored[name]) == repr(plain)
