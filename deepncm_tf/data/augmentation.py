@@ -95,16 +95,23 @@ class Augmentation:
         augment: Function of images and such rows.
         crops_files: Bool, whether the first of the tensors holds keys of crops that are
             taken of a picture before it gets its size, see `ImageSource.crops`.
+        on_device: Function in place of `augment` in a training step, where XLA cannot
+            compile that one.
     """
 
     draw: Callable
     augment: Callable
     crops_files: bool = False
+    on_device: Callable | None = None
 
 
 AUGMENTATIONS = {
     "standard": Augmentation(draw_crops, crop_and_mirror),
     "reflect": Augmentation(draw_crops, functools.partial(crop_and_mirror, mode="REFLECT")),
-    "snca": Augmentation(colour_augmentation.draw, colour_augmentation.augment),
+    "snca": Augmentation(
+        colour_augmentation.draw,
+        colour_augmentation.augment,
+        on_device=functools.partial(colour_augmentation.augment, on_device=True),
+    ),
     "imagenet": Augmentation(draw_keys, mirror, crops_files=True),
 }

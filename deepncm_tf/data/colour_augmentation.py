@@ -36,13 +36,14 @@ def draw(num_samples, seed, epoch, flip, image_size=None):
     return (draws,)
 
 
-def augment(images, draws):
+def augment(images, draws, on_device=False):
     """Crops, colours and mirrors images.
 
     Args:
         images: `(batch, height, width, 3)`, values 0..255, of any numeric dtype.
         draws: float32 `(batch, 10)` in [0, 1): area, ratio, row and column of the crop,
             brightness, contrast, saturation, hue, gray, mirroring.
+        on_device: Bool, whether to take operations that XLA can compile.
 
     Returns:
         float32 images of the same shape, values 0..255.
@@ -57,7 +58,8 @@ def augment(images, draws):
           Analysis", ECCV 2018, section 4.1 and the code released with it.
     """
     area, ratio, row, column, *colours, gray, mirror = tf.unstack(draws, axis=1)
-    images = crop(tf.cast(images, tf.float32), area, ratio, row, column)
+    crop_images = crop_by_gathers if on_device else crop
+    images = crop_images(tf.cast(images, tf.float32), area, ratio, row, column)
     return _recolour(images, colours, gray, mirror)
 
 
@@ -75,16 +77,43 @@ def crop(images, area, ratio, row, column):
         images: float32 `(batch, height, width, channels)`.
         area, ratio, row, column: `(batch,)` in [0, 1), draws.
     """
+    boxes = tf.stack(_boxes(area, ratio, row, column), axis=1)
+    return tf.image.crop_and_resize(
+        images, boxes, tf.range(tf.shape(images)[0]), images.shape[1:3]
+    )
+
+
+def crop_by_gathers(images, area, ratio, row, column):
+    """`crop` in operations that XLA has, too; on a host they take longer."""
+    top, left, bottom, right = _boxes(area, ratio, row, column)
+    return _part(_part(images, left, right, axis=2), top, bottom, axis=1)
+
+
+def _boxes(area, ratio, row, column):
+    """Top, left, bottom and right of crops, in shares of the image."""
     area = AREA[0] + (AREA[1] - AREA[0]) * area
     low, high = (math.log(value) for value in RATIO)
     ratio = tf.exp(low + (high - low) * ratio)
     height = tf.minimum(tf.sqrt(area / ratio), 1.0)
     width = tf.minimum(tf.sqrt(area * ratio), 1.0)
     top, left = row * (1.0 - height), column * (1.0 - width)
-    boxes = tf.stack([top, left, top + height, left + width], axis=1)
-    return tf.image.crop_and_resize(
-        images, boxes, tf.range(tf.shape(images)[0]), images.shape[1:3]
+    return top, left, top + height, left + width
+
+
+def _part(images, start, end, axis):
+    """A part of an axis, stretched to all of it."""
+    size = images.shape[axis]
+    step = (end - start) * (size - 1) / (size - 1)  # rounded as `crop_and_resize` does
+    places = start[:, None] * (size - 1) + step[:, None] * tf.range(size, dtype="float32")
+    before = tf.clip_by_value(tf.floor(places), 0, size - 1)
+    after = tf.clip_by_value(before + 1, 0, size - 1)
+    share = places - before
+    share = share[:, :, None, None] if axis == 1 else share[:, None, :, None]
+    one, other = (
+        tf.gather(images, tf.cast(rows, "int32"), axis=axis, batch_dims=1)
+        for rows in (before, after)
     )
+    return one + (other - one) * share
 
 
 def jitter(images, brightness, contrast, saturation, hue):

@@ -30,7 +30,8 @@ class DeviceImages:
 
     def __init__(self, images, augmentation="standard", scaling="standardized"):
         self.images = tf.Variable(images, trainable=False)
-        self.augment = AUGMENTATIONS[augmentation].augment
+        chosen = AUGMENTATIONS[augmentation]
+        self.augment = chosen.on_device or chosen.augment
         self.scale = SCALINGS[scaling]
 
     def __call__(self, x):
