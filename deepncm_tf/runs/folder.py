@@ -108,7 +108,8 @@ class RunFolder:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._check_contents()
             with contextlib.closing(self), contextlib.suppress(FileNotFoundError):
-                self._take_lock(create=False)
+                # Shared: workers that start together check at the same time.
+                self._take_lock(create=False, shared=True)
 
     def open(self):
         """Makes the folder ready for this run, before anything is computed.
@@ -216,8 +217,8 @@ class RunFolder:
         self._take_lock()
         self._lock.sign()
 
-    def _take_lock(self, create=True):
-        holder = self._lock.take(create)
+    def _take_lock(self, create=True, shared=False):
+        holder = self._lock.take(create, shared)
         if holder is not None:
             raise RunError(
                 f"--model_dir={self.path} is in use by {holder}. Wait for it, stop it, or "

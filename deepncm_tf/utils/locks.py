@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lock on a folder, which at most one process holds."""
+"""A lock on a folder, which at most one process holds to write there."""
 
 import errno
 import fcntl
@@ -64,11 +64,12 @@ class FolderLock:
         self.path = pathlib.Path(folder) / LOCK
         self._descriptor = None
 
-    def take(self, create=True):
+    def take(self, create=True, shared=False):
         """Takes the lock.
 
         Args:
             create: Bool, whether to make the file where there is none.
+            shared: Bool, as for `try_lock`.
 
         Returns:
             None; or a string, who holds it.
@@ -79,7 +80,7 @@ class FolderLock:
         flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         descriptor = open_file(self.path, flags)
         try:
-            if not try_lock(descriptor):
+            if not try_lock(descriptor, shared):
                 return _read(descriptor) or "another process"
             self._descriptor = descriptor
             return None

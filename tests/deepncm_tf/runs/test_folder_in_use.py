@@ -55,6 +55,22 @@ def test_a_check_leaves_the_lock_as_it_is(tmp_path):
     assert (tmp_path / "run" / runs.LOCK).read_text() == "process 1 on another"
 
 
+def test_checks_at_the_same_time(tmp_path, monkeypatch):
+    """As by the command lines of several workers."""
+    opened(tmp_path / "run").close()
+    first, second = folder_of(tmp_path / "run"), folder_of(tmp_path / "run")
+    checked = []
+
+    def check_second():  # while the first holds the lock
+        second.check()
+        checked.append(second)
+
+    monkeypatch.setattr(first, "check_lock", check_second)
+    first.check()
+    assert checked == [second]
+    opened(tmp_path / "run").close()
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize("again", [True, False])
 def test_a_folder_that_is_moved_while_in_use(tmp_path, again):
