@@ -24,12 +24,13 @@ class DeviceImages:
     strategy, create it within its scope: each replica has a copy.
 
     Args:
-        images: uint8 `(n, height, width, channels)`, an array.
+        images: uint8 `(n, height, width, channels)`, an array or an `ImageSource`.
         augmentation, scaling: As in `pipeline.training_dataset`.
     """
 
     def __init__(self, images, augmentation="standard", scaling="standardized"):
-        self.images = tf.Variable(images, trainable=False)
+        # A source is no array, and TensorFlow would take it for a list of numbers, int32.
+        self.images = tf.Variable(images[:], trainable=False)
         chosen = AUGMENTATIONS[augmentation]
         self.augment = chosen.on_device or chosen.augment
         self.scale = SCALINGS[scaling]

@@ -10,6 +10,7 @@ from small_runs import config, use_few_digits, use_small_network
 
 from deepncm_tf.data import pipeline
 from deepncm_tf.data.device_images import DeviceImages
+from deepncm_tf.data.image_sources import ResizedImages
 from deepncm_tf.runs import training
 from deepncm_tf.utils.errors import RunError
 
@@ -35,6 +36,15 @@ def test_the_same_images(augmentation, scaling, jit_compile):
         np.testing.assert_array_equal(y_device, y)
         count += 1
     assert count == 6
+
+
+@pytest.mark.parametrize("middle", [0.5, 1.0])
+def test_images_of_another_size_stay_bytes(middle):
+    images = np.random.default_rng(0).integers(256, size=(3, 16, 16, 3)).astype("uint8")
+    source = ResizedImages(images, 12, middle)
+    kept = DeviceImages(source).images
+    assert kept.dtype == "uint8"
+    np.testing.assert_array_equal(kept, source[:])
 
 
 @pytest.mark.bad_input
