@@ -277,10 +277,10 @@ class RunFolder:
         stored = self._stored()
         stored = {**stored["versions"], **environment.in_words(stored["environment"])}
         current = {**versions(), **environment.in_words(environment.recorded())}
-        for name in sorted({*stored, *current}):
-            if stored.get(name) != current.get(name):
+        for name in sorted(stored):  # earlier versions did not record all of them
+            if stored[name] != current.get(name):
                 print(
-                    f"Warning: {self.path} was begun with {name} {stored.get(name)}; this "
+                    f"Warning: {self.path} was begun with {name} {stored[name]}; this "
                     f"is {current.get(name)}. The result may differ from that of an "
                     "uninterrupted run.",
                     file=sys.stderr,

@@ -7,33 +7,43 @@ import pathlib
 import subprocess
 import sys
 
-PACKAGES = ("deepncm_tf", "keras", "numpy", "tensorflow", "tensorflow-datasets")
+PACKAGES = (
+    "deepncm_tf",
+    "keras",
+    "keras-hub",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "tensorflow",
+    "tensorflow-datasets",
+)
+BACKENDS = {"jax": ("jax", "jaxlib"), "torch": ("torch",)}  # by Keras's name
 
 
 def versions():
     """Versions of the packages that a result depends on, and the commit, where known."""
+    import keras  # here, so that a command line's --help does without
+
     numbers = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *BACKENDS.get(keras.backend.backend(), ())):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             numbers[package] = importlib.metadata.version(package)
     return {**numbers, "commit": _commit()}
 
 
 def _commit():
-    folder = pathlib.Path(__file__).parent
+    path = pathlib.Path(__file__)
     try:
-        commit, tracked = (
-            subprocess.run(
-                ["git", "-C", str(folder), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-            for command in (
-                ["rev-parse", "HEAD"],
-                ["status", "--porcelain", "--untracked-files=no"],
-            )
-        )
+        # Another's repository may hold the environment that the package is installed in.
+        _git(path, "ls-files", "--error-unmatch", path.name)
+        commit = _git(path, "rev-parse", "HEAD").strip()
+        changes = _git(path, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit.strip() + ("+changes" if tracked else "")
+    return commit + ("+changes" if changes else "")
+
+
+def _git(path, *command):
+    """What git says in the folder of a file."""
+    command = ["git", "-C", str(path.parent), *command]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -160,3 +160,18 @@ def test_a_flag_that_an_earlier_version_did_not_have_is_what_it_did_then():
     for name in ("accumulate_steps", "centroid_momentum_schedule"):
         del config[name]
     assert runs.flags_identity(config) == flags.identity(then)
+
+
+def test_a_warning_of_other_packages_that_were_recorded(tmp_path, capsys):
+    opened(tmp_path).close()
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["versions"]["pillow"]  # which earlier versions did not record
+    files.write_json(tmp_path / "config.json", config)
+    opened(tmp_path).close()
+    assert capsys.readouterr().err == ""
+    config["versions"] |= {"keras": "3.0", "gone": "1.0"}
+    files.write_json(tmp_path / "config.json", config)
+    opened(tmp_path).close()
+    first, second = capsys.readouterr().err.splitlines()
+    assert "was begun with gone 1.0; this is None." in first
+    assert "was begun with keras 3.0; this is " in second
