@@ -42,13 +42,7 @@ def _check_classification(config):
     _check_known_classes(config)
     _check_means(config)
     _check_anchoring(config)
-    if config["on_bad_image"] == "skip" and not config["dataset"].startswith(
-        datasets.FOLDER
-    ):
-        raise FlagError(
-            "--on_bad_image=skip needs --dataset=folder:PATH. Received: "
-            f"--dataset={config['dataset']}"
-        )
+    _check_bad_images(config)
     if config["device_dataset"] and config["augmentation"] == "imagenet":
         raise FlagError(
             "--device_dataset must be off with --augmentation=imagenet, which takes crops "
@@ -58,6 +52,17 @@ def _check_classification(config):
         raise FlagError(
             "--device_dataset must be off where pictures are read from files. Received: "
             f"--device_dataset with --dataset={config['dataset']}"
+        )
+
+
+def _check_bad_images(config):
+    names = [config["dataset"], config["test_dataset"] or ""]
+    has_folder = any(name.startswith(datasets.FOLDER) for name in names)
+    if config["on_bad_image"] == "skip" and not has_folder:
+        raise FlagError(
+            "--on_bad_image=skip needs --dataset=folder:PATH or --test_dataset=folder:"
+            f"PATH. Received: --dataset={config['dataset']} and "
+            f"--test_dataset={config['test_dataset']}"
         )
 
 

@@ -82,5 +82,8 @@ def _named_as_flags():
     except UserError:
         raise
     except ValueError as error:
-        text = re.sub(r"`(\w+)`", r"--\1", str(error))
-        raise ValueError(text.replace("Received: ", "Received: --")) from error
+        text = str(error)
+        for name in re.findall(r"`(\w+)`", text):
+            text = text.replace(f"`{name}`", f"--{name}")
+            text = text.replace(f"Received: {name}=", f"Received: --{name}=")
+        raise ValueError(text) from error

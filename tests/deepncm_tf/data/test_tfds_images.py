@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Datasets of TFDS, read image by image; generated ones, in TFDS's own files."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -181,6 +183,18 @@ def test_damaged_files(data_dir):
             file.write(data)
         with pytest.raises(ValueError, match=message):
             datasets.load("tfds:mnist", data_dir=data_dir)
+
+
+@pytest.mark.bad_input
+def test_damaged_files_of_a_run_are_no_flags(data_dir):
+    images, _ = datasets.load("tfds:mnist", data_dir=data_dir)["train"]
+    path, end = images.records[2].path, images.records[2].offset - tfds_images.HEADER
+    config = flags.resolve({"dataset": "tfds:mnist"})
+    # Within an example, and between two.
+    for size, received in ((end + 5, path), (end, f"2 in {os.path.dirname(path)}")):
+        os.truncate(path, size)
+        with pytest.raises(ValueError, match=rf"Received: {received}"):
+            images_of_run.load(config, data_dir)
 
 
 @pytest.mark.bad_input

@@ -30,7 +30,11 @@ from deepncm_tf import flags
         ({"dataset": "folder:"}, "fashion_mnist, folder:PATH or tfds:NAME. Received"),
         ({"dataset": "tfds:"}, "fashion_mnist, folder:PATH or tfds:NAME. Received"),
         ({"on_bad_image": "ignore"}, "--on_bad_image must be one of fail, skip"),
-        ({"on_bad_image": "skip"}, "--on_bad_image=skip needs --dataset=folder:PATH"),
+        (
+            {"on_bad_image": "skip", "test_dataset": "digits"},
+            "--on_bad_image=skip needs --dataset=folder:PATH or --test_dataset=folder:PATH"
+            ". Received: --dataset=cifar10 and --test_dataset=digits",
+        ),
         (
             {"dataset": "folder:x", "device_dataset": True},
             "--device_dataset must be off where pictures are read from files. Received: ",

@@ -14,8 +14,10 @@ from small_runs import config
 
 from deepncm_tf import backbones, cifar_main, evaluate, explain, flags, runs
 from deepncm_tf.data import folders
+from deepncm_tf.runs import images as images_of_run
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_run import FinishedRun
+from deepncm_tf.utils.errors import UserError
 
 
 @pytest.fixture
@@ -166,6 +168,19 @@ def test_a_damaged_picture(tmp_path, pictures, small_network, on_bad_image, caps
     training.run(values)
     assert f"Received: {bad}" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.bad_input
+def test_a_damaged_picture_of_another_test_dataset(tmp_path, capsys):
+    folder = picture_folders.write(tmp_path / "test", {str(n): 2 for n in range(10)})
+    bad = folder / "3" / "000.png"
+    bad.write_bytes(b"no picture")
+    given = {"dataset": "digits", "test_dataset": f"folder:{folder}"}
+    with pytest.raises(UserError, match=r"or give --on_bad_image=skip$"):
+        images_of_run.load(flags.resolve(given))
+    splits = images_of_run.load(flags.resolve({**given, "on_bad_image": "skip"}))
+    assert len(splits["test"][1]) == 19
+    assert f"Received: {bad}" in capsys.readouterr().err
 
 
 @pytest.mark.bad_input
