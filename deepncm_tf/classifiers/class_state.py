@@ -104,7 +104,9 @@ class ClassState(keras.layers.Layer):
             labels: `(n,)` integers or `(n, num_classes)` class weights, an array. A sample
                 whose label is no class takes no part, nor one with a NaN or an infinity.
             sample_weight: `(n,)` array, or None for ones.
-            reset: Bool, whether the state is that of these samples alone.
+            reset: Bool, whether the state is that of these samples alone. The number of
+                updates stays, by which schedules go, and sub-centroids begin where they
+                are.
             batch_size: Int, samples whose statistics are added up at once.
 
         Raises:

@@ -236,20 +236,20 @@ class SubCentroids(NearestSubCentroid):
         units = self.unit_features(features)
         layout = clustering.Flat(labels, self.num_classes)
         old = self.unit_sub_centroids()
-        past = ops.cast(ops.copy(self.count), old.dtype)[:, None] / old.shape[1]
-        past = ops.broadcast_to(past * (not reset), old.shape[:2])
+        before = ops.copy(self.count) * (not reset)
+        past = ops.cast(before, old.dtype)[:, None] / old.shape[1]
+        past = ops.broadcast_to(past, old.shape[:2])
         assign = functools.partial(self._assign, layout, units)
         new = centroids.settle(assign, layout, units, old, past)
-        count = layout.sum(ops.ones(labels.shape, self.count.dtype)) + (
-            0.0 if reset else ops.copy(self.count)
-        )
+        count = layout.sum(ops.ones(labels.shape, self.count.dtype))
         self.sub_centroids.assign(new)
-        self.count.assign(count)
+        self.count.assign(before + count)
+        if reset and self._memory is not None:
+            self._memory.clear()
 
     def regrouped_arguments(self, groups):
-        of_class = -(-self.memory_size // self.num_classes)
-        memory = {"memory_size": of_class * len(groups)}
-        return {**super().regrouped_arguments(groups), **memory}
+        size = -(-self.memory_size // self.num_classes) * len(groups)
+        return {**super().regrouped_arguments(groups), "memory_size": size}
 
     def take_classes(self, other, groups):
         super().take_classes(other, groups)

@@ -37,8 +37,9 @@ class AdaptableModel(ClassifierModel):
             y: Labels of samples in arrays, as for `fit`.
             sample_weight: As for `fit`; those above 0 count as one sample where samples are
                 clustered or kept.
-            reset: Bool, whether the state is that of these samples alone; False adds them
-                to those before. Sub-centroids then keep the weight of their samples so far,
+            reset: Bool, whether the state is that of these samples alone, but for the
+                number of updates, by which schedules go; False adds them to those before.
+                Sub-centroids then keep the weight of their samples so far and their memory,
                 and a bank its rows.
             batch_size, verbose, steps: As in `keras.Model.evaluate`.
 

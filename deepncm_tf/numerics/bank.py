@@ -100,7 +100,7 @@ class Bank:
                 rows that are free; single ones below 0 are left out.
             labels: `(n,)` array of their classes.
             features: `(n, d)` array.
-            reset: Bool, whether the other rows lose their class and take no part.
+            reset: Bool, whether the other rows lose class and features, and take no part.
 
         Raises:
             ValueError: If there are more samples than free rows.
@@ -116,6 +116,8 @@ class Bank:
                 )
             index, keep = free[: len(features)], slice(None)
         rows = np.array(self.whole())
+        if reset:
+            rows[:] = 0.0  # the next sample of a row that is lost is its first
         rows[index[keep]], known[index[keep]] = features[keep], labels[keep]
         self.assign(rows)
         self.labels.assign(known.astype("int32"))

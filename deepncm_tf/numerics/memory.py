@@ -56,6 +56,12 @@ class FeatureMemory:
         # the size matters: the place of the next sample.
         self._written.assign((written + numbers) % (2 * self.size))
 
+    def clear(self):
+        """Empties the rings."""
+        self._features.assign(ops.zeros(self._features.shape, self._features.dtype))
+        self._flags.assign(_nothing(self._flags.shape, "int32"))
+        self._written.assign(ops.zeros(self._written.shape, "int32"))
+
     def take_classes(self, other, groups):
         """Takes the rings of another memory of the same size.
 

@@ -8,12 +8,14 @@ from helpers import random_images, small_backbone, to_numpy
 from methods import IDS, KINDS, TABLE, rows_of
 
 from deepncm_tf import DeepNCM
-from deepncm_tf.classifiers import NAMES, Classifier, Softmax, SubCentroids, get
+from deepncm_tf.classifiers import NAMES, Classifier, DecayMean, Softmax, SubCentroids, get
 from deepncm_tf.classifiers.classifier import UNSEEN_LOGIT
 from deepncm_tf.numerics.precision import sum_dtype
 
 C, D, BATCH = 4, 5, 8
 
+ADAPTABLE = [(cls, arguments) for cls, arguments in TABLE if cls.adapts_from is not None]
+ADAPTABLE.append((DecayMean, {"bias_correction": True}))
 every_method = pytest.mark.parametrize(("cls", "arguments"), TABLE, ids=IDS)
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="trains and exports on TensorFlow"
@@ -164,6 +166,22 @@ def test_permuted_labels_permute_outputs(cls, arguments):
     np.testing.assert_allclose(
         to_numpy(one(x)), to_numpy(other(x))[:, order], rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(("cls", "arguments"), ADAPTABLE)
+def test_what_was_learnt_before_a_reset_leaves_no_trace(cls, arguments):
+    one, other = trained(cls, arguments, steps=0), trained(cls, arguments, steps=0)
+    one.set_weights(other.get_weights())
+    for seed in range(5):
+        update(one, *data(seed), first_row=seed * BATCH)
+    for name in ("sub_centroids", "updates", "steps"):  # which a reset leaves
+        if hasattr(one, name):
+            getattr(one, name).assign(to_numpy(getattr(other, name)))
+    for classifier in (one, other):
+        classifier.adapt(*data(5))
+        update(classifier, *data(6), first_row=2 * BATCH)
+    for variable, expected in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(to_numpy(variable), to_numpy(expected))
 
 
 @pytest.mark.parametrize(("cls", "arguments"), rows_of(KINDS))
