@@ -93,6 +93,20 @@ class DecayMean(ClassMeans):
         if self.bias_correction:  # nothing of the start is left in a mean of samples
             self.assign_state(self.start, ops.where(sums.counts > 0, 0.0, 1.0), apply=None)
 
+    def take_classes(self, other, groups):
+        """A class of several has had as many updates as the one of them with the most."""
+        super().take_classes(other, groups)
+        kept = [(c, group[0]) for c, group in enumerate(groups) if len(group) == 1]
+        old, new = (ops.convert_to_numpy(one.mean) for one in (other, self))
+        new = new.copy()
+        for c, before in kept:
+            new[c] = old[before]
+        self.mean.assign(new)
+        if self.bias_correction:
+            old = ops.convert_to_numpy(other.start)
+            start = [old[list(group)].min(initial=1.0) for group in groups]
+            self.assign_state(self.start, start, apply=None)
+
     @property
     def means(self):
         return ops.copy(self.mean)
