@@ -130,6 +130,6 @@ def _with_values(step, variables, state, data):
         for kind, values in zip(variables, state, strict=True)
         for pair in zip(kind, values, strict=True)
     ]
-    with keras.StatelessScope(mapping) as scope:
+    with keras.StatelessScope(mapping, collect_losses=True) as scope:
         logs = step(data)
     return logs, tuple([scope.get_current_value(v) for v in kind] for kind in variables)

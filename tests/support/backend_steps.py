@@ -71,7 +71,7 @@ def make_model(variant):
             BatchNormalization(momentum=0.875),
             keras.layers.ReLU(),
             keras.layers.Flatten(),
-            keras.layers.Dense(6),
+            keras.layers.Dense(6, activity_regularizer=keras.regularizers.L2(2.0**-10)),
         ]
     )
     method = classifiers.NAMES[name]
