@@ -31,8 +31,9 @@ class ClassifierModel(ExactModel):
     """An `ExactModel` with a classifier.
 
     A subclass makes the attribute `classifier`, calls `track_unseen` after it, and has
-    `check_inputs` and, once it is built, `_predict_features`, the `predict` of a model of
-    the features, besides the hooks of `ExactStep` that are not here.
+    `check_inputs` and, once it is built, `features_shape`, `_features_dtype` and
+    `_predict_features`, the `predict` of a model of the features, besides the hooks of
+    `ExactStep` that are not here.
     """
 
     judgements = ()  # names of attributes that hold as long as the weights stay
@@ -42,6 +43,15 @@ class ClassifierModel(ExactModel):
         self._unseen = keras.metrics.Sum(name="unseen")
         self._evaluating = False
         self._fitting = False
+
+    def compute_output_spec(self, inputs, training=False, return_features=False):
+        """What a call gives, which is more than `compute_output_shape` says."""
+        shape = self.compute_output_shape(keras.tree.map_structure(_shape, inputs))
+        logits = keras.KerasTensor(shape, dtype=self.classifier.state_dtype)
+        if not return_features:
+            return logits
+        shape = (shape[0], *self.features_shape[1:])
+        return logits, keras.KerasTensor(shape, dtype=self._features_dtype)
 
     def check_inputs(self, x):
         """Raises a `ValueError` where inputs in arrays have other shapes."""
@@ -264,3 +274,7 @@ class ClassifierModel(ExactModel):
             if self.classifier.tracks_seen:
                 metrics.append(self._unseen)
         return metrics
+
+
+def _shape(tensor):
+    return tuple(tensor.shape)

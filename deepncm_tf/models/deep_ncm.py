@@ -146,6 +146,7 @@ class DeepNCM(PredictingModel):
         # A bound method: an attribute that is itself a model would be saved twice.
         self._predict_features = feature_model.predict
         self._features_shape = tuple(features.shape)
+        self._features_dtype = features.dtype
         self.built = True
 
     @property

@@ -166,6 +166,7 @@ class Segmenter(PixelModel):
             outputs["auxiliary"] = self.auxiliary_head(maps[-2:][0])
             self._check_auxiliary_head(outputs["auxiliary"].shape)
         self._features_shape = tuple(features.shape)
+        self._features_dtype = features.dtype
         if not self.classifier.built:
             self.classifier.build(self._features_shape)
         for part in self.trained_parts:

@@ -4,8 +4,9 @@
 import keras
 import numpy as np
 import pytest
-from helpers import random_images
+from helpers import random_images, small_model
 from methods import OF_EACH_KIND, rows_of
+from small_segmenters import segmenter
 
 from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean
 
@@ -73,6 +74,39 @@ def test_a_model_with_labels_is_saved(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     expected = training.predict(x, verbose=0)
     np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: small_model(compile=False, embedding_dim=5),
+        lambda: small_model(compile=False, normalize=True),
+        lambda: segmenter(OnlineMean(C), compile=False),
+    ],
+    ids=["DeepNCM", "normalized", "Segmenter"],
+)
+def test_features_of_a_model_reach_another(make, dtype, tmp_path):
+    keras.config.set_dtype_policy(dtype)
+    model = make()
+    keras.config.set_dtype_policy("float32")
+    image = keras.Input(model.backbone.inputs[0].shape[1:], name="image")
+    found = model(image, return_features=True)
+    images = np.random.default_rng(0).normal(size=(3, *image.shape[1:])).astype("float32")
+    expected = model(images, return_features=True)
+    assert [(*x.shape[1:], x.dtype) for x in found] == [
+        (*x.shape[1:], keras.backend.standardize_dtype(x.dtype)) for x in expected
+    ]
+    other = keras.Model(image, list(found))
+    other.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for whole in (other, loaded):
+        for one, values in zip(whole(images), expected, strict=True):
+            np.testing.assert_array_equal(
+                *(keras.ops.cast(x, "float32") for x in (one, values))
+            )
+    assert model(image).dtype == "float32"
+    assert tuple(model(image).shape) == (None, *expected[0].shape[1:])
 
 
 @pytest.mark.bad_input
