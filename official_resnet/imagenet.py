@@ -82,7 +82,7 @@ def imagenet_resnet(
     x = convolution(image, WIDE_STAGES[0][0], kernel_size=7, stride=2)
     if version == 1:
         x = normalize(x)
-    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.MaxPooling2D(3, 2, padding="same", data_format="channels_last")(x)
     strides = Strides(STEM_STRIDE, output_stride)
     maps = []
     for (filters, stride), blocks in zip(WIDE_STAGES, DEPTHS[depth], strict=True):
@@ -97,8 +97,8 @@ def imagenet_resnet(
     name = name or f"imagenet_resnet{depth}_v{version}"
     if output_stride is not None:
         return keras.Model(image, maps, name=name)
-    features = layers.GlobalAveragePooling2D(name="features")(x)
-    return keras.Model(image, features, name=name)
+    average = layers.GlobalAveragePooling2D(data_format="channels_last", name="features")
+    return keras.Model(image, average(x), name=name)
 
 
 def bottleneck(x, filters, stride, dilation, further_dilation, project, version, normalize):

@@ -79,8 +79,8 @@ def cifar_resnet(
     name = name or f"resnet{depth}_v{version}"
     if output_stride is not None:
         return keras.Model(image, maps, name=name)
-    features = layers.GlobalAveragePooling2D(name="features")(x)
-    return keras.Model(image, features, name=name)
+    average = layers.GlobalAveragePooling2D(data_format="channels_last", name="features")
+    return keras.Model(image, average(x), name=name)
 
 
 class Strides:
@@ -182,12 +182,13 @@ def convolution(x, filters, kernel_size, stride=1, dilation=1):
     """Convolution without bias. Where it strides, padding depends on the kernel alone."""
     if stride > 1 and kernel_size > 1:
         # SAME would pad 0+1 at even sizes; the official code pads 1+1, then VALID.
-        x = layers.ZeroPadding2D((kernel_size - 1) // 2)(x)
+        x = layers.ZeroPadding2D((kernel_size - 1) // 2, data_format="channels_last")(x)
     return Conv2D(
         filters,
         kernel_size,
         strides=stride,
         padding="same" if stride == 1 else "valid",
+        data_format="channels_last",
         dilation_rate=dilation if stride == 1 else 1,
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(),

@@ -48,9 +48,11 @@ def keras_defaults():
     import keras
 
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    data_format = keras.config.image_data_format()
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format(data_format)
     keras.config.set_dtype_policy(policy)
     keras.backend.clear_session(free_memory=False)
 

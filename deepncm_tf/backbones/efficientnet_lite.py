@@ -102,7 +102,7 @@ def efficientnet_lite0(
         # Those of half the image's size are left out: at that size all else is dear.
         return keras.Model(image, [*maps[1:], x], name=name)
     x = normalize(convolution(x, HEAD, 1, "conv_head"), "bn1")
-    outputs = layers.GlobalAveragePooling2D(name="features")(x)
+    outputs = layers.GlobalAveragePooling2D(data_format="channels_last", name="features")(x)
     if num_classes is not None:
         outputs = layers.Dense(num_classes, name="fc")(outputs)
     return keras.Model(image, outputs, name=name)
@@ -118,6 +118,7 @@ def _block(x, filters, kernel_size, stride, dilation, expansion, prefix, normali
         kernel_size,
         stride,
         padding="same",
+        data_format="channels_last",
         dilation_rate=dilation,
         use_bias=False,
         name=f"{prefix}depthwise_conv",
@@ -133,7 +134,13 @@ def _block(x, filters, kernel_size, stride, dilation, expansion, prefix, normali
 def convolution(x, filters, kernel_size, name, stride=1):
     """Convolution without bias, padded as TensorFlow does."""
     return layers.Conv2D(
-        filters, kernel_size, stride, padding="same", use_bias=False, name=name
+        filters,
+        kernel_size,
+        stride,
+        padding="same",
+        data_format="channels_last",
+        use_bias=False,
+        name=name,
     )(x)
 
 

@@ -31,7 +31,8 @@ def keras_application(name, input_shape, pretrained=False, **kwargs):
         **kwargs: Those of its function there.
 
     Raises:
-        ValueError: If there is no such network, or it cannot take such images.
+        ValueError: If there is no such network, or it cannot take such images, as where
+            Keras's image data format is channels_first.
         UserError: If the weights cannot be downloaded.
     """
     build = getattr(keras.applications, name, None)
@@ -41,6 +42,7 @@ def keras_application(name, input_shape, pretrained=False, **kwargs):
             "`name` must be keras: and a network of keras.applications. Received: "
             f"name='keras:{name}'; there are {', '.join(names)}"
         )
+    _check_data_format(f"keras:{name}")
     weights = "imagenet" if pretrained else None
     try:
         network = build(
@@ -74,9 +76,11 @@ def hub_backbone(preset, input_shape, pretrained=False, **kwargs):
 
     Raises:
         MissingExtraError: If KerasHub is not installed.
-        ValueError: If it is no backbone for such images.
+        ValueError: If it is no backbone for such images, or Keras's image data format is
+            channels_first.
         UserError: If there is no such preset within reach.
     """
+    _check_data_format(f"hub:{preset}")
     try:
         import keras_hub
     except ImportError as error:
@@ -93,6 +97,16 @@ def hub_backbone(preset, input_shape, pretrained=False, **kwargs):
             f"a {type(network).__name__}"
         )
     return _scaled(network, _hub_scaling(preset), input_shape)
+
+
+def _check_data_format(name):
+    """Raises a `ValueError` where networks of other packages take channels first."""
+    data_format = keras.config.image_data_format()
+    if data_format != "channels_last":
+        raise ValueError(
+            "keras.config.image_data_format() must be 'channels_last' for networks of "
+            f"other packages, which follow it. Received: {data_format!r}, and {name}"
+        )
 
 
 def _hub_scaling(preset):
@@ -114,8 +128,9 @@ def _scaled(network, scaling, input_shape):
     features = network(image if scaling is None else scaling(image))
     if isinstance(features, list):
         return keras.Model(image, features, name=network.name)
+    options = {"data_format": "channels_last", "name": "features"}
     if len(features.shape) == 4:
-        features = layers.GlobalAveragePooling2D(name="features")(features)
+        features = layers.GlobalAveragePooling2D(**options)(features)
     elif len(features.shape) == 3:
-        features = layers.GlobalAveragePooling1D(name="features")(features)
+        features = layers.GlobalAveragePooling1D(**options)(features)
     return keras.Model(image, features, name=network.name)

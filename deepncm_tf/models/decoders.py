@@ -93,7 +93,7 @@ def get(name, shapes, width=512, dropout=0.1, rates=RATES):
         build = functools.partial(build, rates=rates)
     features = build(maps, width)
     if dropout:
-        features = layers.SpatialDropout2D(dropout)(features)
+        features = layers.SpatialDropout2D(dropout, data_format="channels_last")(features)
     return keras.Model(maps, features, name=name)
 
 
@@ -111,16 +111,23 @@ def auxiliary_head(shape, num_classes, width=256, dropout=0.1):
     maps = keras.Input(shape[1:])
     x = convolution(maps, width, 3)
     if dropout:
-        x = layers.SpatialDropout2D(dropout)(x)
+        x = layers.SpatialDropout2D(dropout, data_format="channels_last")(x)
     wide = keras.backend.result_type(keras.config.floatx(), "float32")
-    logits = layers.Conv2D(num_classes, 1, dtype=wide, name="logits")(x)
+    logits = layers.Conv2D(
+        num_classes, 1, data_format="channels_last", dtype=wide, name="logits"
+    )(x)
     return keras.Model(maps, logits, name="auxiliary_head")
 
 
 def convolution(x, filters, kernel_size, dilation=1):
     """A convolution, batch normalization and ReLU."""
     x = layers.Conv2D(
-        filters, kernel_size, padding="same", dilation_rate=dilation, use_bias=False
+        filters,
+        kernel_size,
+        padding="same",
+        data_format="channels_last",
+        dilation_rate=dilation,
+        use_bias=False,
     )(x)
     return layers.ReLU()(batch_normalization(BN_MOMENTUM, BN_EPSILON)(x))
 

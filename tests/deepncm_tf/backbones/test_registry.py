@@ -231,6 +231,15 @@ def test_bad_arguments(name, arguments, error, message):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["keras:MobileNetV2", "hub:resnet_18_imagenet"])
+def test_networks_of_other_packages_want_channels_last(name):
+    keras.config.set_image_data_format("channels_first")
+    message = rf"must be 'channels_last' .* Received: 'channels_first', and {name}"
+    with pytest.raises(ValueError, match=message):
+        backbones.get(name, SHAPE)
+
+
+@pytest.mark.bad_input
 def test_weights_of_another_network(tmp_path):
     path = tmp_path / "other.weights.h5"
     backbones.get("resnet8", SHAPE).save_weights(path)

@@ -6,11 +6,34 @@ import numpy as np
 import pytest
 from helpers import class_sums, random_images, small_backbone
 
-from deepncm_tf import DeepNCM
+from deepncm_tf import DeepNCM, backbones
 from deepncm_tf.classifiers import DecayMean, OnlineMean
 from deepncm_tf.distribution import strategies
+from deepncm_tf.models import decoders
 
 C = 3
+MAPS = [(None, 6, 8, 4), (None, 3, 4, 6)]
+NETWORKS = {
+    "resnet8": lambda: backbones.get("resnet8", (32, 48, 3)),
+    "resnet18": lambda: backbones.get("resnet18", (32, 48, 3)),
+    "resnet50": lambda: backbones.get("resnet50", (32, 48, 3), output_stride=8),
+    "efficientnet_lite0": lambda: backbones.get("efficientnet_lite0", (32, 48, 3)),
+    "fcn": lambda: decoders.get("fcn", MAPS, width=5),
+    "deeplabv3": lambda: decoders.get("deeplabv3", MAPS, width=5),
+    "upernet": lambda: decoders.get("upernet", MAPS, width=5),
+    "auxiliary head": lambda: decoders.auxiliary_head(MAPS[0], C, width=5),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_channels_come_last_whatever_keras_is_set_to(name):
+    expected = NETWORKS[name]()
+    keras.config.set_image_data_format("channels_first")
+    network = NETWORKS[name]()
+    assert network.output_shape == expected.output_shape
+    assert [v.shape for v in network.weights] == [v.shape for v in expected.weights]
+    formats = {getattr(layer, "data_format", None) for layer in network._flatten_layers()}
+    assert formats == {None, "channels_last"}
 
 
 def test_a_backbone_that_is_not_built_yet():
