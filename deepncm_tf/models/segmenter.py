@@ -41,8 +41,6 @@ class Segmenter(PixelModel):
             `decoders.get`.
         auxiliary_weight: Float >= 0, weight of the loss of another head, on the maps before
             the last, which training alone uses. 0 for none.
-        auxiliary_head: A functional `keras.Model` from these maps to logits, which is this
-            head, or None for `decoders.auxiliary_head`.
         contrast_weight, distance_weight: Floats >= 0, weights of the losses of
             `prototype_losses.prototype_losses`, for `SubCentroids`. Of `accumulate_steps`
             each part is clustered by itself: where classes have several sub-centroids,
@@ -51,6 +49,9 @@ class Segmenter(PixelModel):
             loss, metrics and state; or None for none.
         gradient_clip, l2, accumulate_steps: As in `DeepNCM`.
         class_names: Sequence of strings, a name for each class, or None.
+        auxiliary_head: A functional `keras.Model` from the backbone's maps before the last
+            to logits, which `auxiliary_weight` then weighs, or None for
+            `decoders.auxiliary_head`.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
