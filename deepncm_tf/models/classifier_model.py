@@ -2,6 +2,7 @@
 """Models whose logits come from a classifier: how a step moves it, and what it reports."""
 
 import contextlib
+import inspect
 
 import keras
 import numpy as np
@@ -44,13 +45,16 @@ class ClassifierModel(ExactModel):
         self._evaluating = False
         self._fitting = False
 
-    def compute_output_spec(self, inputs, training=False, return_features=False):
+    def compute_output_spec(self, *args, **kwargs):
         """What a call gives, which is more than `compute_output_shape` says."""
-        shape = self.compute_output_shape(keras.tree.map_structure(_shape, inputs))
-        logits = keras.KerasTensor(shape, dtype=self.classifier.state_dtype)
-        if not return_features:
+        logits = super().compute_output_spec(*args, **kwargs)
+        if not isinstance(logits, keras.KerasTensor):  # of a subclass that gives more
             return logits
-        shape = (shape[0], *self.features_shape[1:])
+        logits = keras.KerasTensor(logits.shape, dtype=self.classifier.state_dtype)
+        arguments = inspect.signature(self.call).bind(*args, **kwargs).arguments
+        if not arguments.get("return_features"):
+            return logits
+        shape = (logits.shape[0], *self.features_shape[1:])
         return logits, keras.KerasTensor(shape, dtype=self._features_dtype)
 
     def check_inputs(self, x):
@@ -274,7 +278,3 @@ class ClassifierModel(ExactModel):
             if self.classifier.tracks_seen:
                 metrics.append(self._unseen)
         return metrics
-
-
-def _shape(tensor):
-    return tuple(tensor.shape)

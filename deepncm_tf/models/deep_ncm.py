@@ -5,8 +5,8 @@ import keras
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
+from deepncm_tf.models import frozen, padding
 from deepncm_tf.models import inputs as model_inputs
-from deepncm_tf.models import padding
 from deepncm_tf.models.class_names import as_names
 from deepncm_tf.models.embedding import (
     FeatureModel,
@@ -256,7 +256,6 @@ class DeepNCM(PredictingModel):
             "backbone": self._serialize(self.backbone),
             "classifier": self._serialize(self.classifier),
             "embedding_dim": self.embedding_dim,
-            "train_embedding": self.embedding is None or self.embedding.trainable,
             "normalize": self.normalize,
             "gradient_clip": self.gradient_clip,
             "l2": self.l2,
@@ -264,6 +263,7 @@ class DeepNCM(PredictingModel):
             "class_names": self.class_names,
             "decay_batch_norm": self.decay_batch_norm,
             "ignore_class": self.ignore_class,
+            **frozen.config(self, ["embedding"]),
         }
 
     @classmethod
@@ -272,10 +272,9 @@ class DeepNCM(PredictingModel):
         for part in ("backbone", "classifier"):
             if isinstance(config[part], dict):
                 config[part] = keras.saving.deserialize_keras_object(config[part])
-        train_embedding = config.pop("train_embedding", True)
+        layers = config.pop(frozen.KEY, None)
         model = cls(**config)
-        if model.embedding is not None:
-            model.embedding.trainable = train_embedding
+        frozen.restore(model, layers)
         return model
 
     def get_build_config(self):

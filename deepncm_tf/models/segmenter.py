@@ -6,16 +6,16 @@ from keras import ops
 
 import official_resnet  # noqa: F401  registers the backbone's layers for `load_model`
 from deepncm_tf import classifiers
-from deepncm_tf.models import decoders, padding, prototype_losses
+from deepncm_tf.models import decoders, frozen, padding, prototype_losses
 from deepncm_tf.models.class_names import as_names
 from deepncm_tf.models.embedding import FeatureModel, check_features
 from deepncm_tf.models.exporting import export_endpoints
 from deepncm_tf.models.inputs import check_shapes, is_arrays, unpack_inputs
 from deepncm_tf.models.pixel_model import RANK, PixelModel
+from deepncm_tf.models.precision import default_policy
 from deepncm_tf.utils.arguments import check_number
 
 VOID = 255
-PARTS = ("backbone", "classifier", "decoder", "auxiliary_head")
 
 
 @keras.saving.register_keras_serializable(package="deepncm_tf")
@@ -49,9 +49,6 @@ class Segmenter(PixelModel):
             loss, metrics and state; or None for none.
         gradient_clip, l2, accumulate_steps: As in `DeepNCM`.
         class_names: Sequence of strings, a name for each class, or None.
-        auxiliary_head: A functional `keras.Model` from the backbone's maps before the last
-            to logits, which `auxiliary_weight` then weighs, or None for
-            `decoders.auxiliary_head`.
         **kwargs: Those of `keras.Model`, such as `name`.
 
     Call arguments:
@@ -97,7 +94,6 @@ class Segmenter(PixelModel):
         l2=0.0,
         accumulate_steps=1,
         class_names=None,
-        auxiliary_head=None,
         **kwargs,
     ):
         super().__init__(gradient_clip, l2, accumulate_steps, ignore_class, **kwargs)
@@ -114,20 +110,22 @@ class Segmenter(PixelModel):
             prototype_losses.check(classifier)
         self.backbone = backbone
         self.classifier = classifier
+        self.decoder_name = decoder if isinstance(decoder, str) else None
         self.decoder_width, self.dropout = decoder_width, dropout
         self.decoder_rates = tuple(decoder_rates)
         self.class_names = as_names(class_names, classifier.num_classes)
         maps = backbone.outputs
         self.decoder = decoder
-        if isinstance(decoder, str):
-            self.decoder = decoders.get(
-                decoder, [x.shape for x in maps], decoder_width, dropout, decoder_rates
-            )
-        self.auxiliary_head = auxiliary_head
-        if self.auxiliary_weight and auxiliary_head is None:
-            self.auxiliary_head = decoders.auxiliary_head(
-                maps[-2:][0].shape, classifier.num_classes, decoder_width, dropout
-            )
+        self.auxiliary_head = None
+        with default_policy(self.dtype_policy):
+            if self.decoder_name is not None:
+                self.decoder = decoders.get(
+                    decoder, [x.shape for x in maps], decoder_width, dropout, decoder_rates
+                )
+            if self.auxiliary_weight:
+                self.auxiliary_head = decoders.auxiliary_head(
+                    maps[-2:][0].shape, classifier.num_classes, decoder_width, dropout
+                )
         self.track_unseen()
         self.build(backbone.inputs[0].shape)
 
@@ -146,15 +144,6 @@ class Segmenter(PixelModel):
                 f"Received: classifier={classifier!r}"
             )
 
-    def _check_auxiliary_head(self, shape):
-        if not self.auxiliary_weight or tuple(shape)[-1] != self.classifier.num_classes:
-            raise ValueError(
-                "`auxiliary_head` must give logits of the classes, and `auxiliary_weight` "
-                f"be more than 0. Received: auxiliary_head={self.auxiliary_head!r}, with "
-                f"outputs of shape {tuple(shape)}, "
-                f"auxiliary_weight={self.auxiliary_weight}"
-            )
-
     def build(self, input_shape):
         if self.built:
             return
@@ -165,7 +154,6 @@ class Segmenter(PixelModel):
         outputs = {"features": features}
         if self.auxiliary_head is not None:
             outputs["auxiliary"] = self.auxiliary_head(maps[-2:][0])
-            self._check_auxiliary_head(outputs["auxiliary"].shape)
         self._features_shape = tuple(features.shape)
         self._features_dtype = features.dtype
         if not self.classifier.built:
@@ -258,18 +246,23 @@ class Segmenter(PixelModel):
             "accumulate_steps",
             "class_names",
         )
-        # The decoder itself, not its name: layers may be frozen, or of other dtypes.
-        parts = {name: getattr(self, name) for name in PARTS}
+        decoder = self.decoder_name or keras.saving.serialize_keras_object(self.decoder)
         return {
             **super().get_config(),
-            **{k: keras.saving.serialize_keras_object(part) for k, part in parts.items()},
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "decoder": decoder,
             **{name: getattr(self, name) for name in names},
+            **frozen.config(self, ("decoder", "auxiliary_head")),
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for part in PARTS:
-            if isinstance(config.get(part), dict):
+        layers = config.pop(frozen.KEY, None)
+        for part in ("backbone", "classifier", "decoder"):
+            if not isinstance(config[part], str):
                 config[part] = keras.saving.deserialize_keras_object(config[part])
-        return cls(**config)
+        model = cls(**config)
+        frozen.restore(model, layers)
+        return model

@@ -12,6 +12,7 @@ from deepncm_tf.data import datasets, device_images
 from deepncm_tf.distribution import replicas, strategies
 from deepncm_tf.flags import run as run_flags
 from deepncm_tf.models.deep_ncm import DeepNCM
+from deepncm_tf.models.precision import default_policy
 from deepncm_tf.runs import backbone, fitting, lag, pictures, transfer
 from deepncm_tf.runs.anchoring import Anchoring
 from deepncm_tf.runs.callbacks import EpochReport, Record
@@ -82,7 +83,7 @@ def _task(config):
 def _run(task, folder, splits, strategy):
     config = task.config
     with (
-        _dtype_policy(run_flags.DTYPES[config["dtype"]]),
+        default_policy(run_flags.DTYPES[config["dtype"]]),
         strategy.scope() if strategy else contextlib.nullcontext(),
         signals.Signals().handled() as stop,
         _lost_workers(strategy),
@@ -281,13 +282,3 @@ def _summary(task, folder, result, verb):
             "training never showed; none of them can be right."
         )
     return text
-
-
-@contextlib.contextmanager
-def _dtype_policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -4,10 +4,11 @@
 import keras
 import numpy as np
 import pytest
-from helpers import random_images, small_model
+from helpers import random_images, small_backbone, small_model
 from methods import OF_EACH_KIND, rows_of
 from small_segmenters import segmenter
 
+from deepncm_tf import DeepNCM
 from deepncm_tf.classifiers import NeighborhoodComponents, OnlineMean
 
 C, N = 3, 48
@@ -107,6 +108,25 @@ def test_features_of_a_model_reach_another(make, dtype, tmp_path):
             )
     assert model(image).dtype == "float32"
     assert tuple(model(image).shape) == (None, *expected[0].shape[1:])
+
+
+def test_a_subclass_whose_call_takes_and_gives_more_in_another_model():
+    class Masked(DeepNCM):
+        def call(self, inputs, mask=None, training=False, return_features=False):
+            return super().call(inputs, training, return_features)
+
+    class Named(DeepNCM):
+        def compute_output_shape(self, input_shape):
+            return {"logits": super().compute_output_shape(input_shape)}
+
+        def call(self, inputs, training=False, return_features=False):
+            return {"logits": super().call(inputs, training)}
+
+    image = keras.Input((4, 4, 3), name="image")
+    model = Masked(small_backbone(), OnlineMean(C))
+    assert tuple(model(image).shape) == (None, C)
+    assert len(model(image, return_features=True)) == 2
+    assert list(Named(small_backbone(), OnlineMean(C))(image)) == ["logits"]
 
 
 @pytest.mark.bad_input

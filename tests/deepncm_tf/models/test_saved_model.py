@@ -87,12 +87,32 @@ def test_what_is_frozen_stays_frozen_and_trains_on_alike(tmp_path, kind):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_segmenter_that_was_saved_with_the_name_of_its_decoder(tmp_path):
-    x, _ = images_and_masks(2)
-    model = Segmenter(maps(), Softmax(C), "fcn", 4, auxiliary_weight=0.4)
-    config = model.get_config() | {"decoder": "fcn"}
-    del config["auxiliary_head"]
-    loaded = Segmenter.from_config(config)
-    model.save_weights(tmp_path / "model.weights.h5")
-    loaded.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+@pytest.mark.parametrize("name", ["fcn", "deeplabv3"])
+def test_single_layers_of_a_decoder_stay_frozen_and_all_in_their_precision(tmp_path, name):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = Segmenter(maps(), Softmax(C), name, 4, dropout=0.1, auxiliary_weight=0.4)
+    convolutions = [x for x in model.decoder.layers if isinstance(x, keras.layers.Conv2D)]
+    convolutions[1].trainable = False
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert keras.config.dtype_policy().name == "float32"
+    for part in ("decoder", "auxiliary_head"):
+        layers = [getattr(m, part)._flatten_layers() for m in (model, loaded)]
+        assert [x.trainable for x in layers[1]] == [x.trainable for x in layers[0]]
+        assert [x.dtype_policy for x in layers[1]] == [x.dtype_policy for x in layers[0]]
+
+
+def test_a_subclass_that_makes_itself_of_its_whole_config():
+    @keras.saving.register_keras_serializable("test_saved_model")
+    class Own(DeepNCM):
+        @classmethod
+        def from_config(cls, config):
+            parts = ("backbone", "classifier")
+            return cls(
+                **config
+                | {p: keras.saving.deserialize_keras_object(config[p]) for p in parts}
+            )
+
+    model = Own(cifar_resnet(8, input_shape=(8, 8, 3)), DecayMean(C), embedding_dim=2)
+    assert Own.from_config(model.get_config()).embedding_dim == 2

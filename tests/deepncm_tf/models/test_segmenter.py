@@ -214,10 +214,6 @@ def test_bad_arguments():
     same = keras.Model([fine, coarse], [fine, coarse])
     with pytest.raises(ValueError, match="`decoder` must give one tensor of features"):
         Segmenter(maps(), Softmax(C), decoder=same)
-    head = decoders.auxiliary_head((None, 6, 8, 4), C + 1, 2)
-    for weight in (0.0, 0.4):
-        with pytest.raises(ValueError, match=f"`auxiliary_head` must .*weight={weight}"):
-            Segmenter(maps(), Softmax(C), auxiliary_head=head, auxiliary_weight=weight)
 
 
 @pytest.mark.bad_input
