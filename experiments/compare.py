@@ -104,6 +104,10 @@ def main(argv):
         help="a share in result.json or evaluation.json; the mean IoU, or the accuracy",
     )
     parser.add_argument(
+        "--second_figure",
+        help="that of the second, where it is another: both may be the same runs",
+    )
+    parser.add_argument(
         "--folders",
         nargs="+",
         default=["runs", "experiments/results"],
@@ -122,10 +126,11 @@ def main(argv):
             (name for name in FIGURES if all(name in run for run in sides[0] + sides[1])),
             FIGURES[-1],
         )
-        text = markdown(*(by_seed(side, name) for side in sides))
+        names = (name, arguments.second_figure or name)
+        text = markdown(*map(by_seed, sides, names))
     except ValueError as error:  # a GridError, too
         sys.exit(f"compare: {error}")
-    print(f"{text}  ({name})")
+    print(f"{text}  ({' - '.join(dict.fromkeys(names))})")
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ RUN_FLAGS = (
         "middle",
         float,
         1.0,
-        "Share of the side of the middle square that is taken of an image, but of a "
-        "training image with --augmentation=imagenet; 0.875 for 224 of 256 pixels.",
+        "Share of the side of the middle square that is taken of an image, except of "
+        "training images with --augmentation=imagenet; 0.875 for 224 of 256 pixels.",
         "a number in (0, 1]",
         lambda value: 0 < value <= 1,
         task="classification",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs of runs with the same seed, and the interval of their differences."""
 
+import json
+
 import pytest
 from finished import write_run
 from scipy import stats
@@ -48,6 +50,17 @@ def test_pairs_and_their_interval(command, capsys):
         "+2.33 points, 3 pairs of runs, "
         f"95 % interval {expected.low:+.2f} to {expected.high:+.2f}  (final_test_accuracy)"
     )
+
+
+def test_two_figures_of_the_same_runs(command, capsys, tmp_path):
+    for seed, share in enumerate((0.4, 0.55, 0.7)):
+        path = tmp_path / f"softmax-{seed}" / "evaluation.json"
+        path.write_text(json.dumps({"anchored_accuracy": share}))
+    figures = ("--figure=anchored_accuracy", "--second_figure=final_test_accuracy")
+    lines = said(command, capsys, "ncm==softmax", "ncm==softmax", *figures)
+    assert lines[2] == "| 0 | 40.00 | 50.00 | -10.00 |"
+    assert lines[-1].startswith("-6.67 points, 3 pairs of runs")
+    assert lines[-1].endswith("(anchored_accuracy - final_test_accuracy)")
 
 
 def test_seeds_of_one_alone_are_left_out(command, capsys):
