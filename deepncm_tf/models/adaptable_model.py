@@ -130,7 +130,7 @@ class AdaptableModel(ClassifierModel):
         """A model that has never seen some of its samples, to the bit.
 
         The bit is that of the statistics: the backbone must give the same features again,
-        which batches of the same size make sure of.
+        for which batches should have the same size. Those of arrays are filled to it.
 
         Args:
             x, y, sample_weight: Samples, as they were for `adapt`.

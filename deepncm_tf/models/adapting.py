@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from deepncm_tf.distribution import replicas
+from deepncm_tf.models import padding
 from deepncm_tf.models.backend_step import BackendStep
 from deepncm_tf.models.embedding import extract_features
 from deepncm_tf.models.finite import EVALUATION, FiniteGuard
@@ -15,6 +16,7 @@ from deepncm_tf.models.no_samples import RefuseEmpty
 from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.samples import Samples, refuse_none
 
+KERAS_BATCH_SIZE = 32  # of the batches that `evaluate` makes of arrays
 # No input of a backbone has such a name, in which Keras allows no "/".
 ARRAYS = ("adapt/inputs", "adapt/labels", "adapt/weights")
 
@@ -27,14 +29,19 @@ class Pass(BackendStep):
 
     Args:
         model: `DeepNCM`.
+        batch_size: Int, to which smaller batches are filled, so that a sample has the same
+            features in each; or None.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, batch_size=None):
         super().__init__(name="adapt")
         # Functions: attributes that are layers or metrics would be reset with this model's.
         self._extract = lambda x: extract_features(
             model.backbone, model.embedding, model.normalize, x, training=False
         )
+        if batch_size is not None:
+            share = -(-batch_size // replicas.num_replicas())
+            self._extract = padding.in_whole_batches(self._extract, share)
         self._samples_of = functools.partial(
             Samples,
             num_classes=model.num_classes,
@@ -140,8 +147,11 @@ def statistics_of(model, x, y=None, sample_weight=None, **options):
     Raises:
         ValueError: If no sample takes part.
     """
+    batch_size = options.get("batch_size")
+    if y is not None and batch_size is None:
+        batch_size = KERAS_BATCH_SIZE
     with replicas.scope_of(model):
-        data_pass = Pass(model)
+        data_pass = Pass(model, batch_size)
         data_pass.evaluate(
             x, y, sample_weight=sample_weight, callbacks=[RefuseEmpty()], **options
         )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A backbone never sees an empty batch, which a replica may get as its share.
+"""What a backbone sees in the place of batches that are empty, or smaller than others.
+
+A replica may get an empty batch as its share, which a backbone must never see.
 
 Kernels for convolution and pooling fail on one, give it the shape of their input, or give
 gradients of what was in memory before; oneDNN's end the process. An image of zeros goes
@@ -44,6 +46,37 @@ def features_of(backbone, x, training):
 
 def _padded(x, count):
     padding = ops.zeros((1, *x.shape[1:]), dtype=x.dtype)[count:]
+    return ops.concatenate([x, padding])
+
+
+def in_whole_batches(extract, size):
+    """Lets a function of samples see batches of one size alone.
+
+    Kernels sum in another order in a smaller batch, above all in one of a single sample,
+    which changes the last digits of a sample's features.
+
+    Args:
+        extract: Function from a structure of tensors `(batch, ...)` to a tensor of as many
+            rows, each of its own sample.
+        size: Int, of samples in a batch; smaller ones are filled with zeros, whose rows are
+            dropped.
+
+    Returns:
+        Function like `extract`.
+    """
+
+    def of_whole_batch(x):
+        count = ops.shape(keras.tree.flatten(x)[0])[0]
+        return extract(keras.tree.map_structure(lambda part: _filled(part, size), x))[:count]
+
+    return of_whole_batch
+
+
+def _filled(x, size):
+    count, *shape = ops.shape(x)
+    if isinstance(count, int) and count >= size:
+        return x
+    padding = ops.zeros((size, *shape), dtype=x.dtype)[count:]
     return ops.concatenate([x, padding])
 
 

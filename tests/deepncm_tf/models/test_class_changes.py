@@ -109,6 +109,27 @@ def test_forgotten_samples_and_merged_models_to_the_bit(cls):
         )
 
 
+class OfBatchSize(keras.layers.Layer):
+    """Features that differ with the batch's size, as kernels round for some."""
+
+    def call(self, x):
+        return x + 1 / keras.ops.cast(keras.ops.shape(x)[0], x.dtype)
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_one_sample_is_forgotten_to_the_bit(num_replicas):
+    features = np.random.default_rng(0).normal(size=(42, 3)).astype("float32")
+    labels = np.arange(42) % C
+    with strategies.get_strategy("mirrored", num_replicas).scope():
+        model = DeepNCM(keras.Sequential([OfBatchSize()]), OnlineMean(C))
+    model.adapt(features, labels, verbose=0)
+    gone = model.forget(features[40:41], labels[40:41], verbose=0)
+    never_seen = np.delete(np.arange(42), 40)
+    model.adapt(features[never_seen], labels[never_seen], verbose=0)
+    for a, b in zip(state(gone), state(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_on_replicas():
     images, labels = random_images(24, C)
     with strategies.get_strategy("mirrored", 2).scope():
