@@ -67,7 +67,8 @@ def in_whole_batches(extract, size):
 
     def of_whole_batch(x):
         count = ops.shape(keras.tree.flatten(x)[0])[0]
-        return extract(keras.tree.map_structure(lambda part: _filled(part, size), x))[:count]
+        whole = keras.tree.map_structure(lambda part: _filled(part, size), x)
+        return extract(whole)[:count]
 
     return of_whole_batch
 
