@@ -26,6 +26,7 @@ from absl import flags as absl_flags
 
 from deepncm_tf.data import bank_files
 from deepncm_tf.flags.list_flag import define_list
+from deepncm_tf.flags.network import absolute_folder
 from deepncm_tf.pages import curves
 from deepncm_tf.runs import output_files, unknown_images
 from deepncm_tf.runs.command_line import (
@@ -73,6 +74,7 @@ def main(argv):
         if FLAGS.bank:
             bank_files.check_path(FLAGS.bank)
         quiet.start_tensorflow()
+        unknown = absolute_folder(FLAGS.unknown)
         figures = evaluate(
             FLAGS.model_dir,
             neighbours,
@@ -81,12 +83,12 @@ def main(argv):
             FLAGS.split,
             FLAGS.knn,
             FLAGS.data_dir,
-            FLAGS.unknown,
+            unknown,
         )
         path = pathlib.Path(FLAGS.model_dir) / "evaluation.json"
         output_files.keep_figures(path, figures)
-        if FLAGS.unknown is not None:
-            print(draw_roc(path.with_name("roc.png"), figures, FLAGS.unknown))
+        if unknown is not None:
+            print(draw_roc(path.with_name("roc.png"), figures, unknown))
 
 
 def check_search(name):
@@ -143,8 +145,9 @@ def evaluate(
     from deepncm_tf.evaluation.unknown import KnownFeatures
     from deepncm_tf.runs.finished_run import FinishedRun
 
+    unknown = absolute_folder(unknown)
     if unknown is not None:
-        unknown_images.check(unknown, read_config(model_dir))
+        unknown_images.check(unknown, read_config(model_dir), data_dir)
     run = FinishedRun(model_dir, data_dir)
     classifier = run.model.classifier
     images, labels = _queries(run, split)

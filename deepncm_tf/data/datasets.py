@@ -135,9 +135,9 @@ def load(
             f"`label` must be one of {sorted(labels)} for {name}. Received: label={label!r}"
         )
     number = None if classes is None else num_classes(name, label, data_dir)
-    if number is not None and max(classes) >= number:
+    if number is not None and max(classes, default=number) >= number:
         raise ValueError(
-            f"`classes` must be of the {number} classes of {name}. Received: "
+            f"`classes` must be of the {number} classes of {name}, at least one. Received: "
             f"classes={classes}"
         )
     image_size = image_size or IMAGE_SHAPE[0]
