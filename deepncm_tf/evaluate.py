@@ -151,6 +151,7 @@ def evaluate(
     run = FinishedRun(model_dir, data_dir)
     classifier = run.model.classifier
     images, labels = _queries(run, split)
+    others = None if unknown is None else unknown_images.load(unknown, run.config, data_dir)
     features = run.embed(images)
     queries = np.asarray(classifier.unit_features(features))
     figures = {"split": split, "knn": search, "bank": bank}
@@ -163,10 +164,9 @@ def evaluate(
             classifier, bank_features, bank_labels, features, labels
         )
     if unknown is not None:
-        images = unknown_images.load(unknown, run.config, data_dir)
         known = KnownFeatures(bank_features, bank_labels)
         figures |= _unknown_figures(
-            unknown, classifier, known, features, labels, run.embed(images)
+            unknown, classifier, known, features, labels, run.embed(others)
         )
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):

@@ -4,7 +4,8 @@
 import os
 
 from deepncm_tf import flags
-from deepncm_tf.data import datasets
+from deepncm_tf.data import datasets, known_classes
+from deepncm_tf.runs import images as run_images
 
 
 def check(name, config, data_dir=None):
@@ -25,19 +26,32 @@ def check(name, config, data_dir=None):
 
 
 def load(name, config, data_dir):
-    """Test images of another dataset, or of the classes that the run did not learn."""
-    others = None
+    """Test images of another dataset, or of the classes that the run did not learn.
+
+    They are made as those of the run are.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if _is_own(name, config):
-        others = _other_classes(config, data_dir)
-    size = flags.image_size(config)
-    splits = datasets.load(
-        name,
-        data_dir=data_dir,
-        image_size=size,
-        on_bad_image=config["on_bad_image"],
-        classes=others,
-    )
-    return splits["test"][0]
+        others = known_classes.as_text(_other_classes(config, data_dir))
+        others = {**config, "known_classes": others, "validation_fraction": 0.0}
+        splits = run_images.load(others, data_dir)
+    else:
+        splits = datasets.load(
+            name,
+            data_dir=data_dir,
+            image_size=flags.image_size(config),
+            on_bad_image=config["on_bad_image"],
+            middle=config["middle"],
+        )
+    images = splits["test"][0]
+    if not len(images):
+        raise ValueError(
+            "--unknown must have test images of classes that the run did not learn. "
+            f"Received: --unknown={name}, which has none"
+        )
+    return images
 
 
 def _is_own(name, config):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of no class that a run learnt: of which classes they are, however named."""
 
+import numpy as np
 import picture_folders
 import pytest
 from small_runs import config
 
+from deepncm_tf.runs import images as images_of_run
 from deepncm_tf.runs import unknown_images
 
 
@@ -42,3 +44,35 @@ def test_a_run_that_knows_all_classes_leaves_none(pictures, name, known):
     message = f"--known_classes leaves none .* --unknown={name}.* --known_classes={known}$"
     with pytest.raises(ValueError, match=message):
         unknown_images.check(name, run)
+
+
+@pytest.mark.parametrize("name", ["folder:pictures", "folder:other", "digits"])
+def test_they_are_made_as_the_run_s_own(tmp_path, pictures, name):
+    picture_folders.write(tmp_path / "other", {"x": 10, "y": 10})
+    values = {"image_size": 16, "middle": 0.5}
+    run = config("run", dataset="folder:pictures", known_classes="0-1", **values)
+    found = unknown_images.load(name, run, None)
+    alike = config("alike", dataset=name, **values)
+    expected, labels = images_of_run.load(alike)["test"]
+    if name == "folder:pictures":
+        expected = expected.take(np.flatnonzero(labels == 2))
+    np.testing.assert_array_equal(found[:4], expected[:4])
+    assert len(found) == len(expected)
+
+
+def test_other_classes_are_of_the_dataset_that_tests_are(tmp_path, pictures):
+    picture_folders.write(tmp_path / "other", {"a": 2, "b": 3, "c": 4})
+    values = {"test_dataset": "folder:other", "known_classes": "0-1"}
+    run = config("run", dataset="folder:pictures", validation_fraction=0.2, **values)
+    for name in ("folder:pictures", "folder:other"):
+        images = unknown_images.load(name, run, None)
+        assert [path.parent for path in images.paths] == [tmp_path / "other" / "c"] * 4
+
+
+@pytest.mark.bad_input
+def test_other_classes_without_a_test_image(tmp_path, pictures):
+    picture_folders.write_class(pictures / "d", 0, 1)  # a picture that is for training
+    run = config("run", dataset="folder:pictures", known_classes="0-2")
+    message = "--unknown must have test images .* Received: --unknown=folder:pictures,"
+    with pytest.raises(ValueError, match=message):
+        unknown_images.load("folder:pictures", run, None)
