@@ -6,10 +6,10 @@
 The bank holds the features of the training images as in a test, without augmentation, or
 comes from a file of `python -m deepncm_tf.features`. The accuracy is also that of the
 classifier adapted to it: with the means of all its features, for example. Sub-centroids are
-also tried with the nearest training images in their place (anchored). --unknown=DATASET
-asks how well its images are told from those of the known classes, by seven scores. Writes
-evaluation.json into the run's folder, and with --unknown, where Matplotlib is installed,
-roc.png.
+also tried with the nearest training images in their place (anchored). Retrieval metrics
+need a class with two test images. --unknown=DATASET asks how well its images are told from
+those of the known classes, by seven scores. Writes evaluation.json into the run's folder,
+and with --unknown, where Matplotlib is installed, roc.png.
 """
 
 from deepncm_tf.utils import quiet, signals
@@ -87,6 +87,8 @@ def main(argv):
         )
         path = pathlib.Path(FLAGS.model_dir) / "evaluation.json"
         output_files.keep_figures(path, figures)
+        if "map_at_r" not in figures:
+            print(f"no retrieval metrics, which need two {FLAGS.split} images of a class")
         if unknown is not None:
             print(draw_roc(path.with_name("roc.png"), figures, unknown))
 
@@ -134,9 +136,10 @@ def evaluate(
         with the state of all images of the bank instead; for sub-centroids
         `anchored_accuracy`, after `DeepNCM.anchor` on the images of the bank; for each
         number of neighbours and temperature `knn_k_t` and `knn_top5_k_t`; the metrics of
-        `retrieval.retrieval_metrics` among the queries; and for each of the seven scores
-        of `evaluation.unknown.all_scores` `unknown_NAME_SCORE`, a dictionary of its
-        metrics, and `unknown_NAME_roc`, of the points of their ROC curves.
+        `retrieval.retrieval_metrics` among the queries, where a class has two of them; and
+        for each of the seven scores of `evaluation.unknown.all_scores`
+        `unknown_NAME_SCORE`, a dictionary of its metrics, and `unknown_NAME_roc`, of the
+        points of their ROC curves.
     """
     import numpy as np
 
@@ -176,7 +179,9 @@ def evaluate(
     near = _search(search, queries, rows, max(neighbours))
     pairs = itertools.product(neighbours, temperatures)
     figures |= _vote_figures(near, bank_labels, labels, pairs, classifier.num_classes)
-    return figures | retrieval.retrieval_metrics(queries, labels)
+    if np.bincount(labels).max() > 1:
+        figures |= retrieval.retrieval_metrics(queries, labels)
+    return figures
 
 
 def _size(variables):

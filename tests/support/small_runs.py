@@ -25,7 +25,7 @@ def use_few_digits(patch):
 def _first(images, count):
     """Images that are made on demand stay so."""
     lazy = isinstance(images, ImageSource)
-    return images.take(np.arange(count)) if lazy else images[:count]
+    return images.take(np.arange(len(images))[:count]) if lazy else images[:count]
 
 
 def use_small_network(patch):

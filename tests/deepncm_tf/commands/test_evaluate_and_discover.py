@@ -8,6 +8,7 @@ import re
 
 import keras
 import numpy as np
+import picture_folders
 import pytest
 from command_lines import run
 from PIL import Image
@@ -20,6 +21,7 @@ from deepncm_tf.data.image_sources import ImageSource
 from deepncm_tf.pages import curves
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_run import FinishedRun
+from experiments import collect, tables
 
 
 def test_discovery(finished, patch, capsys):
@@ -225,3 +227,21 @@ def test_classes_that_a_run_did_not_learn(patch, tmp_path):
     known = datasets.load("digits", classes=[0, 1, 2, 3, 4, 5])["test"][0]
     auroc = found["unknown_digits_max_logit"]["auroc"]
     assert auroc == pytest.approx(auroc_of_max_logit(folder, known, others), abs=1e-3)
+
+
+def test_a_folder_with_one_test_image_of_a_class(patch, monkeypatch, tmp_path, capsys):
+    picture_folders.write(tmp_path / "pictures", {"a": 4, "b": 5, "c": 4})
+    monkeypatch.chdir(tmp_path)
+    values = {"dataset": "folder:pictures", "known_classes": "0-1", "ncm": "decay"}
+    training.run(flags.resolve({**values, "train_epochs": 1, "model_dir": "run"}))
+    run(patch, evaluate, model_dir="run", k=["1"], unknown="folder:pictures")
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert {"accuracy", "knn_1_0.05", "adapted_accuracy"} < set(found)
+    assert not {"recall_at_1", "map_at_r"} & set(found)
+    assert f"unknown_folder:{tmp_path}/pictures_energy" in found  # wherever it was given
+    printed = capsys.readouterr().out
+    assert "\nno retrieval metrics, which need two test images of a class\n" in printed
+    (result,) = collect.read_runs(["run"])
+    assert result["evaluation"] == found
+    assert tables.records([result])[0]["knn_1_0.05"] == found["knn_1_0.05"]
+    assert "kNN, k = 1" in tables.markdown([result])
