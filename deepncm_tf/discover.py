@@ -122,10 +122,11 @@ def _induction(prefix, bank, queries, labels, truth, neighbours, temperature):
     from deepncm_tf import evaluation
 
     similarities, rows = evaluation.nearest(queries, bank, max(neighbours))
+    num_classes = max(labels.max(), truth.max()) + 1  # some may have no training image
     figures = {}
     for k in neighbours:
         votes = evaluation.vote(
-            similarities[:, :k], labels[rows[:, :k]], temperature, labels.max() + 1
+            similarities[:, :k], labels[rows[:, :k]], temperature, num_classes
         )
         accuracy = evaluation.accuracy(votes, truth)
         figures[f"{prefix}induction_accuracy_{k}"] = accuracy

@@ -62,19 +62,25 @@ def find_exemplars(classifier, features, labels, images, index=None):
     Args:
         classifier: A `Classifier`.
         features: `(n, d)`, of the training images.
-        labels: `(n,)` or `(n, 1)` integers, or one-hot.
+        labels: `(n,)` or `(n, 1)` integers, below 0 where an image is of none of the
+            classes, or one-hot.
         images: `(n, ...)`.
         index: `(n,)` integers, the images' places in the training set; by default 0..n-1.
 
     Returns:
         `Exemplars`.
 
+    Raises:
+        ValueError: If labels are none.
+
     Reference:
         - Wang, Han, Zhou, Liu, "Visual Recognition with Deep Nearest Centroids", ICLR
           2023, section 3 (interpretability) and Table 4.
     """
     features, images = np.asarray(features), np.asarray(images)
-    labels = to_class_numbers(labels, "labels", len(features), unknown=True)
+    labels = to_class_numbers(
+        labels, "labels", len(features), classifier.num_classes, unknown=True
+    )
     index = np.arange(len(labels)) if index is None else np.asarray(index)
     chosen = None
     for c in range(classifier.num_classes):

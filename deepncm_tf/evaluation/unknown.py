@@ -167,17 +167,22 @@ def compare_scores(classifier, known, features, labels, others):
         classifier: A `Classifier`.
         known: `KnownFeatures` of training inputs.
         features, labels: `(n, d)` and `(n,)` or `(n, 1)` integers or one-hot, of other
-            inputs of known classes.
+            inputs of known classes; labels below 0 are of no class that can be right.
         others: `(m, d)` features.
 
     Returns:
         Dictionary from names of scores to dictionaries of metrics: those of
         `detection_metrics`, `oscr`, and `roc`, the true positive rates of `roc_curve`.
+
+    Raises:
+        ValueError: If labels are none.
     """
+    logits = _float64(classifier(features))
+    labels = to_class_numbers(
+        labels, "labels", len(features), logits.shape[-1], unknown=True
+    )
     scores = all_scores(known, classifier, features)
     other_scores = all_scores(known, classifier, others)
-    labels = to_class_numbers(labels, "labels", len(features), unknown=True)
-    logits = _float64(classifier(features))
     is_right = logits.argmax(axis=-1) == labels
     return {
         name: {

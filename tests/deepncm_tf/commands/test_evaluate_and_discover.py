@@ -51,6 +51,12 @@ def test_discovery(finished, patch, capsys):
     assert training.run(config)  # the folder is still that of a finished run
 
 
+def test_classes_within_that_have_no_training_image():
+    units, truth = np.eye(3), np.array([0, 1, 2])
+    found = discover._induction("", units[:2], units, truth[:2], truth, [1], 0.05)
+    assert found == {"induction_accuracy_1": pytest.approx(2 / 3)}
+
+
 def test_evaluation(finished, patch, tmp_path):
     method, folder = finished
     bank = tmp_path / "bank.npy"

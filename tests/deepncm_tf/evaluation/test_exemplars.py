@@ -53,3 +53,12 @@ def test_images_whose_features_are_not_finite_are_left_out(cls, arguments):
     assert (found.index[2] == -1).all()
     assert not found.features[2].any()
     assert not found.images[2].any()
+
+
+@pytest.mark.bad_input
+def test_labels_beyond_the_classes():
+    classifier, x, y = trained_in_space(OnlineMean, {})
+    with pytest.raises(ValueError, match=r"`labels` must be .* 0 to 2, .*: 3 at 20"):
+        explanation.find_exemplars(classifier, x, y + 1, x)
+    found = explanation.find_exemplars(classifier, x, np.where(y == 2, -1, y), x)
+    assert found.index[2].tolist() == [-1]

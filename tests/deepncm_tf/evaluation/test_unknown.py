@@ -189,6 +189,18 @@ def test_roc_curves_count_what_is_accepted(rng):
 
 
 @pytest.mark.bad_input
+def test_labels_beyond_the_classes(bank):
+    features, labels = bank
+    known = unknown.KnownFeatures(features, labels)
+    classifier = OnlineMean(3)
+    classifier.adapt(features, labels)
+    with pytest.raises(ValueError, match=r"`labels` must be .* 0 to 2, .*: 3 at 2"):
+        unknown.compare_scores(classifier, known, features, labels + 1, features)
+    alike = unknown.compare_scores(classifier, known, features, labels * 0 - 1, features)
+    assert alike["energy"]["oscr"] == 0  # of no class: none is right
+
+
+@pytest.mark.bad_input
 def test_bad_arguments(bank):
     features, labels = bank
     with pytest.raises(

@@ -139,3 +139,23 @@ def test_scores_take_labels_of_every_form(form):
     ]
     with pytest.raises(ValueError, match="`labels` must be integers or one-hot"):
         evaluation.accuracy(scores, list("abca"))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(evaluation.accuracy, "scores"), (evaluation.vote_accuracy, "votes")],
+)
+def test_scores_want_samples_and_labels_of_their_classes(function, name):
+    scores = np.eye(3)[[0, 1, 2]]
+    with pytest.raises(ValueError, match="`labels` must be integers from 0 to 2, below 0"):
+        function(scores, [1, 2, 3])
+    assert np.mean(function(scores, [0, -1, 2])) == pytest.approx(2 / 3)
+    for wrong in (np.zeros((0, 3)), np.zeros(3)):
+        message = (
+            rf"`{name}` must be .*at least one sample.*{name} of shape \({wrong.shape[0]},"
+        )
+        with pytest.raises(ValueError, match=message):
+            function(wrong, np.zeros(len(wrong), int))
+    with pytest.raises(ValueError, match="`labels` must be of at least one sample"):
+        evaluation.cluster_agreement([], [])
