@@ -4,10 +4,10 @@
     python -m deepncm_tf.classify --model=my.keras PICTURES
     python -m deepncm_tf.classify --model=my.keras --json photos/
 
-PICTURES are image files, or folders of them. Of each: its class, or unknown; its p-value,
-the share of pictures of known classes that are as unlike them; and the picture that the
-model was taught that is nearest to it. A picture that cannot be read is named, and the
-exit status is then 1.
+PICTURES are image files, or folders of them, which may lie in folders within. Of each: its
+class, or unknown; its p-value, the share of pictures of known classes that are as unlike
+them; and the picture that the model was taught that is nearest to it. A picture that cannot
+be read, such as a link that leads nowhere, is named, and the exit status is then 1.
 """
 
 from deepncm_tf.utils import quiet, signals

@@ -49,7 +49,7 @@ absl_flags.DEFINE_string("output", "report", "Folder to write to.", flag_values=
 define_paths(
     "images",
     [],
-    "Image files to explain, or folders of them; by default test images.",
+    "Image files to explain, or folders of them, deeper ones, too; by default test images.",
     FLAGS,
 )
 absl_flags.DEFINE_integer(
@@ -213,7 +213,7 @@ def _queries(run, image_paths, num_queries):
     images, _ = run.splits["train"]
     size, middle = images.shape[1:3], getattr(images, "middle", False)
     read = [image_files.read(path, size, middle) for path in image_paths]
-    return np.stack(read), None, [path.name for path in image_paths]
+    return np.stack(read), None, image_files.names_of(image_paths)
 
 
 def _exemplars(run, bank, dimensions):

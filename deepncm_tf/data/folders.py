@@ -9,16 +9,12 @@ import sys
 import numpy as np
 
 from deepncm_tf.data import image_files, image_sources, scan_cache
+from deepncm_tf.data.image_files import FolderError
 from deepncm_tf.utils.arguments import check_choice
-from deepncm_tf.utils.errors import UserError
 
 SPLITS = ("train", "test")
 TEST_FRACTION = 0.2  # where there is no test/
 SHOWN = 5  # files that a message names
-
-
-class FolderError(UserError, ValueError):
-    """A folder of pictures cannot be used as it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +150,7 @@ def scan(root):
                 raise FolderError(
                     f"A test/ must have the classes of its train/. Received: {class_folder}"
                 )
-            found = sorted(_pictures(class_folder, {_identity(folder)}))
+            found = image_files.find_in(class_folder, within=folder)
             if not found:
                 raise FolderError(
                     f"Each class must have a picture ({', '.join(image_files.SUFFIXES)}). "
@@ -255,7 +251,7 @@ def _splits(root):
 
 def _class_folders(folder):
     """Folders of the classes by name, in the order of their names."""
-    entries = [path for path in _entries(folder) if path.is_dir()]
+    entries = [path for path in image_files.entries(folder) if path.is_dir()]
     names = [path.name for path in entries]
     for name in names:
         if not name.isprintable():  # a lone surrogate, of a name that is no UTF-8, neither
@@ -270,31 +266,3 @@ def _class_folders(folder):
             f"{received} in {folder}"
         )
     return dict(zip(names, entries, strict=True))
-
-
-def _pictures(folder, seen):
-    """Paths of the pictures in a folder and in those within, each folder once."""
-    pending = [folder]
-    while pending:
-        folder = pending.pop()
-        identity = _identity(folder)
-        if identity in seen:
-            raise FolderError(
-                "The folders of a class must not lead back to one another by links. "
-                f"Received: {folder}, which is met twice"
-            )
-        seen.add(identity)
-        for path in _entries(folder):
-            if path.is_dir():
-                pending.append(path)
-            elif path.suffix.lower() in image_files.SUFFIXES:
-                yield path
-
-
-def _entries(folder):
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _identity(folder):
-    status = folder.stat()
-    return status.st_dev, status.st_ino

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files of the usual formats, as arrays of the pixels that are seen."""
 
+import collections
 import io
 import os
 import pathlib
@@ -10,10 +11,16 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from deepncm_tf.utils.errors import UserError
+
 FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "GIF": (".gif",)}
 if features.check("webp"):
     FORMATS["WEBP"] = (".webp",)
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+
+class FolderError(UserError, ValueError):
+    """A folder of pictures cannot be used as it is."""
 
 
 def find(paths, flag="--images"):
@@ -24,21 +31,19 @@ def find(paths, flag="--images"):
         flag: String, what they were given as, for the error message.
 
     Returns:
-        List of paths; those in a folder by their names, without those that begin with a
-        dot.
+        List of paths; those in a folder as from `find_in`.
 
     Raises:
         ValueError: If a path is not there, or no image.
+        FolderError: If links in a folder lead back.
     """
     files = []
     for text in map(str, paths):
         path = pathlib.Path(text)
-        is_folder = text and path.is_dir()  # '' is not meant for the current folder
-        listed = [path]
-        if is_folder:
-            listed = sorted(file for file in path.iterdir() if file.name[0] != ".")
-        images = [file for file in listed if file.suffix.lower() in SUFFIXES]
-        images = [file for file in images if file.is_file()]
+        if text and path.is_dir():  # '' is not meant for the current folder
+            images = find_in(path)
+        else:
+            images = [path] if path.is_file() and _is_called_image(path) else []
         if not images:
             raise ValueError(
                 f"{flag} must be image files ({', '.join(SUFFIXES)}) or folders of them. "
@@ -46,6 +51,59 @@ def find(paths, flag="--images"):
             )
         files.extend(images)
     return files
+
+
+def find_in(folder, within=None):
+    """The image files in a folder and in those within; they are not opened.
+
+    Args:
+        folder: `pathlib.Path` of the folder.
+        within: Path of a folder that links must not lead back to either, or None.
+
+    Returns:
+        List of paths in their order: links that lead nowhere, too, so that to read them
+        fails; none with a name that begins with a dot.
+
+    Raises:
+        FolderError: If links lead to a folder twice.
+    """
+    seen = set() if within is None else {_identity(within)}
+    pending, found = [folder], []
+    while pending:
+        folder = pending.pop()
+        identity = _identity(folder)
+        if identity in seen:
+            raise FolderError(
+                "Folders of pictures must not lead back to one another by links. "
+                f"Received: {folder}, which is met twice"
+            )
+        seen.add(identity)
+        for path in entries(folder):
+            if path.is_dir():
+                pending.append(path)
+            elif _is_called_image(path):
+                found.append(path)
+    return sorted(found)
+
+
+def names_of(paths):
+    """Names of files to show, a list of strings; paths where they are called the same."""
+    counts = collections.Counter(path.name for path in paths)
+    return [path.name if counts[path.name] == 1 else str(path) for path in paths]
+
+
+def entries(folder):
+    """Paths of what is in a folder, in their order, but what begins with a dot."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_called_image(path):
+    return path.suffix.lower() in SUFFIXES
+
+
+def _identity(folder):
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def read(path, size, middle=False):

@@ -85,7 +85,7 @@ def _queried(run, image_paths, num_queries):
     if image_paths:
         images = np.stack([image_files.read(path, run.shape) for path in image_paths])
         masks = np.full(images.shape[:3], VOID, "uint8")
-        return images, masks, [path.name for path in image_paths]
+        return images, masks, image_files.names_of(image_paths)
     images, masks = (part[: min(num_queries, MOST_QUERIES)] for part in run.splits["test"])
     return images, masks, [f"test image {i}" for i in range(len(images))]
 

@@ -19,16 +19,21 @@ from deepncm_tf import backbones, explain, gallery
 @pytest.mark.bad_input
 def test_pictures_that_cannot_be_read(model, monkeypatch, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"no picture")
-    Image.fromarray(picture_folders.picture(1, 99)).save(tmp_path / "b.png")
+    (tmp_path / "deeper").mkdir()
+    Image.fromarray(picture_folders.picture(1, 99)).save(tmp_path / "deeper" / "b.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(SystemExit) as ended:
         taught.classify_pictures(monkeypatch, capsys, model, tmp_path)
     assert ended.value.code == 1
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["class"] == "green"
-    first, last = captured.err.splitlines()
+    found = json.loads(captured.out)
+    assert found["picture"] == str(tmp_path / "deeper" / "b.png")
+    assert found["class"] == "green"
+    first, second, last = captured.err.splitlines()
     assert first.startswith("classify: Image files must be whole")
     assert first.endswith(f"Received: {tmp_path / 'a.png'}")
-    assert last == "classify: 1 of 2 pictures cannot be read"
+    assert second.endswith(f"Received: {tmp_path / 'gone.png'}")
+    assert last == "classify: 2 of 3 pictures cannot be read"
 
 
 @pytest.mark.bad_input

@@ -217,6 +217,25 @@ def test_files_are_found(tmp_path):
     assert image_files.find([hidden]) == [hidden]  # asked for by its name
 
 
+def test_files_in_folders_within_and_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "2024" / ".trash").mkdir(parents=True)
+    for name in ("z.png", "2024/deep.jpg", "2024/notes.txt", "2024/.trash/old.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    found = image_files.find([tmp_path])
+    names = [str(path.relative_to(tmp_path)) for path in found]
+    assert names == ["2024/deep.jpg", "gone.jpg", "z.png"]
+    with pytest.raises(ValueError, match=r"Received: .*gone\.jpg"):
+        image_files.read(found[1], SIZE)
+    with pytest.raises(ValueError, match=r"PICTURES must be image files .*gone\.jpg"):
+        image_files.find([found[1]], "PICTURES")  # named by itself
+    deep, other = tmp_path / "2024" / "deep.jpg", tmp_path / "deep.jpg"
+    assert image_files.names_of([deep, found[2], other]) == [str(deep), "z.png", str(other)]
+    (tmp_path / "2024" / "up").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"Received: .*up, which is met twice"):
+        image_files.find([tmp_path])
+
+
 def test_it_does_without_tensorflow():
     code = "import sys, deepncm_tf.data.image_files; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
