@@ -8,11 +8,10 @@ import sys
 
 import numpy as np
 
-from deepncm_tf.data import image_files, image_sources, scan_cache
+from deepncm_tf.data import folder_splits, image_files, image_sources, scan_cache
 from deepncm_tf.data.image_files import FolderError
 from deepncm_tf.utils.arguments import check_choice
 
-SPLITS = ("train", "test")
 TEST_FRACTION = 0.2  # where there is no test/
 SHOWN = 5  # files that a message names
 
@@ -49,7 +48,7 @@ def class_names(root):
     Raises:
         FolderError: If it is no folder with folders of two classes or more.
     """
-    return list(_class_folders(_splits(_as_folder(root))["train"]))
+    return list(_class_folders(folder_splits.find(_as_folder(root))["train"]))
 
 
 def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0):
@@ -109,6 +108,11 @@ def read_listings(root, image_size, on_bad_image="fail"):
     """
     check_choice("on_bad_image", on_bad_image, ("fail", "skip"))
     names, listings = class_names(root), scan(root)
+    for folder in folder_splits.left_out(pathlib.Path(root)):
+        print(
+            f"Warning: {folder} is left out; only train/ and test/ are used.",
+            file=sys.stderr,
+        )
     paths = [path for listing in listings.values() for path in listing.paths]
     unread = scan_cache.unread(root, paths)
     reasons = image_sources.find_bad(unread, image_size)
@@ -130,20 +134,21 @@ def scan(root):
 
     Args:
         root: Path of a folder with a folder for each class, or with `train` and `test`
-            that have. Pictures may lie deeper within a class. What begins with a dot, and
-            files whose name has no ending of `image_files.SUFFIXES`, are passed over.
+            that have, called just so. Pictures may lie deeper within a class. What begins
+            with a dot, and files whose name has no ending of `image_files.SUFFIXES`, are
+            passed over.
 
     Returns:
         Dictionary from `"train"`, and `"test"` where there is one, to a `Listing`.
 
     Raises:
         FolderError: If there are fewer than two classes, a class is without pictures or
-            not among those for training, or links lead back.
+            not among those for training, links lead back, or splits are called otherwise.
     """
     root = _as_folder(root)
     names = class_names(root)
     listings = {}
-    for split, folder in _splits(root).items():
+    for split, folder in folder_splits.find(root).items():
         paths, labels = [], []
         for name, class_folder in _class_folders(folder).items():
             if name not in names:
@@ -234,19 +239,6 @@ def _as_folder(root):
     if not root.is_dir():
         raise FolderError(f"The images must be in a folder, folder:PATH. Received: {root}")
     return root
-
-
-def _splits(root):
-    """The folders of the splits; the root itself where it has none."""
-    folders = {split: root / split for split in SPLITS}
-    if all(folder.is_dir() for folder in folders.values()):
-        return folders
-    others = [root / n for n in ("val", "valid", "validation") if (root / n).is_dir()]
-    if folders["train"].is_dir() and others:
-        raise FolderError(
-            f"What is held out beside train/ must be in test/. Received: {others[0]}"
-        )
-    return {"train": root}
 
 
 def _class_folders(folder):

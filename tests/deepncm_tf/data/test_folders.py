@@ -121,11 +121,6 @@ def no_classes(root):
     picture_folders.write_class(root, 0, 2)
 
 
-def validation_for_test(root):
-    for split in ("train", "val"):
-        picture_folders.write(root / split, {"a": 2, "b": 1})
-
-
 def empty_class(root):
     picture_folders.write(root, {"dog": 2, "cat": 0})
 
@@ -180,7 +175,6 @@ def line_break(root):
         (lambda root: root.mkdir(), "two classes or more. Received: none in"),
         (no_classes, "two classes or more. Received: none in"),
         (one_class, r"two classes or more. Received: 1 \(dog\) in"),
-        (validation_for_test, "beside train/ must be in test/. Received: .*val$"),
         (empty_class, r"must have a picture \(.*Received: .*cat, which has none"),
         (class_of_other_files, r"Received: .*cat, which has none"),
         (loop, "lead back .*Received: .*again, which is met twice"),
