@@ -94,6 +94,7 @@ def load(
     on_bad_image="fail",
     classes=None,
     middle=1.0,
+    way_out=folders.REMOVE,
 ):
     """Loads a dataset: arrays into memory, of a folder the pictures as they are asked for.
 
@@ -112,6 +113,8 @@ def load(
             then class 0, and so on. None for all.
         middle: Float in (0, 1], share of the side of the middle square that is taken of
             an image.
+        way_out: String, what else can be done than to mend a folder's pictures that cannot
+            be read.
 
     Returns:
         Dictionary of splits, `"train"`, `"test"` and, where a fraction is held out,
@@ -143,7 +146,7 @@ def load(
     image_size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
         root = name.removeprefix(FOLDER)
-        splits = folders.load(root, image_size, on_bad_image, middle=middle)
+        splits = folders.load(root, image_size, on_bad_image, 0, middle, way_out)
     elif name.startswith(TFDS):
         splits = tfds_images.load(name.removeprefix(TFDS), image_size, data_dir, middle)
     else:
@@ -165,20 +168,27 @@ def load(
 
 
 def load_test(
-    name, label="fine", data_dir=None, image_size=None, on_bad_image="fail", middle=1.0
+    name,
+    label="fine",
+    data_dir=None,
+    image_size=None,
+    on_bad_image="fail",
+    middle=1.0,
+    way_out=folders.REMOVE,
 ):
     """The test images of a dataset, which need not have others.
 
     Args:
-        name, label, data_dir, image_size, on_bad_image, middle: As for `load`; of a folder
-            without `test` all pictures.
+        name, label, data_dir, image_size, on_bad_image, middle, way_out: As for `load`; of
+            a folder without `test` all pictures.
 
     Returns:
         Pair `(images, labels)` as in `load`.
     """
     size = image_size or IMAGE_SHAPE[0]
     if name.startswith(FOLDER):
-        return folders.load_test(name.removeprefix(FOLDER), size, on_bad_image, middle)
+        root = name.removeprefix(FOLDER)
+        return folders.load_test(root, size, on_bad_image, middle, way_out)
     if name.startswith(TFDS):
         return tfds_images.load_test(name.removeprefix(TFDS), size, data_dir, middle)
     return load(name, label, 0.0, data_dir, image_size, on_bad_image, None, middle)["test"]

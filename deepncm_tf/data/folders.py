@@ -14,6 +14,8 @@ from deepncm_tf.utils.arguments import check_choice
 
 TEST_FRACTION = 0.2  # where there is no test/
 SHOWN = 5  # files that a message names
+REMOVE = " or remove them"  # what else can be done with pictures that cannot be read
+SKIP = ", remove them, or give --on_bad_image=skip"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ def class_names(root):
     return list(_class_folders(folder_splits.find(_as_folder(root))["train"]))
 
 
-def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0):
+def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0, way_out=REMOVE):
     """The pictures of a folder, each read once to see whether it can be.
 
     Args:
@@ -61,6 +63,7 @@ def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0):
         seed: Int >= 0, of the split of a folder without `train` and `test`; a fifth of
             each class is for testing.
         middle: Float in (0, 1], share of the middle square's side that is taken.
+        way_out: String, what else can be done than to mend pictures that cannot be read.
 
     Returns:
         Dictionary of the splits, `"train"` and `"test"`, each a pair `(images, labels)`:
@@ -71,7 +74,7 @@ def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0):
         ValueError: If `on_bad_image` is neither.
         FolderError: What stands in the way, as for `scan`, `split` and `without`.
     """
-    listings = read_listings(root, image_size, on_bad_image)
+    listings = read_listings(root, image_size, on_bad_image, way_out)
     if "test" not in listings:
         listings["train"], listings["test"] = split(listings["train"], TEST_FRACTION, seed)
     return {
@@ -80,25 +83,25 @@ def load(root, image_size, on_bad_image="fail", seed=0, middle=1.0):
     }
 
 
-def load_test(root, image_size, on_bad_image="fail", middle=1.0):
+def load_test(root, image_size, on_bad_image="fail", middle=1.0, way_out=REMOVE):
     """The pictures in `test` of a folder, or all where it has none.
 
     Args:
-        root, image_size, on_bad_image, middle: As for `load`.
+        root, image_size, on_bad_image, middle, way_out: As for `load`.
 
     Returns:
         Pair `(images, labels)` as in `load`.
     """
-    listings = read_listings(root, image_size, on_bad_image)
+    listings = read_listings(root, image_size, on_bad_image, way_out)
     listing = listings.get("test", listings["train"])
     return image_sources.ImageFiles(listing.paths, image_size, middle), listing.labels
 
 
-def read_listings(root, image_size, on_bad_image="fail"):
+def read_listings(root, image_size, on_bad_image="fail", way_out=REMOVE):
     """Lists a folder's pictures that can be read, by reading those that are new or changed.
 
     Args:
-        root, image_size, on_bad_image: As for `load`.
+        root, image_size, on_bad_image, way_out: As for `load`.
 
     Returns:
         As `scan`: a folder without `test` is not split.
@@ -124,6 +127,7 @@ def read_listings(root, image_size, on_bad_image="fail"):
             {path: reasons[path] for path in listing.paths if path in reasons},
             on_bad_image,
             names,
+            way_out,
         )
         for name, listing in listings.items()
     }
@@ -200,7 +204,7 @@ def split(listing, fraction, seed=0):
     return listing.take(np.flatnonzero(~taken)), listing.take(np.flatnonzero(taken))
 
 
-def without(listing, reasons, on_bad_image, names):
+def without(listing, reasons, on_bad_image, names, way_out=REMOVE):
     """A listing without the pictures that cannot be read, which a warning names.
 
     Args:
@@ -208,6 +212,7 @@ def without(listing, reasons, on_bad_image, names):
         reasons: Dictionary from the paths of such pictures to what is amiss.
         on_bad_image: `"skip"`, or `"fail"` to refuse them.
         names: List of the classes' names.
+        way_out: As for `load`.
 
     Raises:
         FolderError: If they are refused, or nothing is left of a class.
@@ -218,8 +223,7 @@ def without(listing, reasons, on_bad_image, names):
         shown = "; ".join(itertools.islice(reasons.values(), SHOWN))
         raise FolderError(
             f"{len(reasons)} of {len(listing)} pictures cannot be read: {shown}"
-            f"{'; ...' if len(reasons) > SHOWN else ''}. Mend or remove them, or give "
-            "--on_bad_image=skip"
+            f"{'; ...' if len(reasons) > SHOWN else ''}. Mend them{way_out}"
         )
     for reason in reasons.values():
         print(f"Warning: a picture is left out. {reason}", file=sys.stderr)

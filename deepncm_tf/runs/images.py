@@ -9,12 +9,14 @@ from deepncm_tf.data import datasets, known_classes
 from deepncm_tf.utils.errors import UserError
 
 
-def load(config, data_dir=None):
+def load(config, data_dir=None, way_out=""):
     """The images of a run.
 
     Args:
         config: Dictionary of flags as from `flags.resolve`.
         data_dir: Folder of TFDS datasets, or None for TFDS's own choice.
+        way_out: String, as for `datasets.load`; a run that is finished needs the pictures
+            that it was begun with.
 
     Returns:
         Dictionary of splits, as from `datasets.load`; with `--test_dataset` the test images
@@ -36,6 +38,7 @@ def load(config, data_dir=None):
             config["on_bad_image"],
             classes,
             config["middle"],
+            way_out,
         )
     if config["test_dataset"] is None:
         return splits
@@ -56,6 +59,7 @@ def load(config, data_dir=None):
         flags.image_size(config),
         config["on_bad_image"],
         config["middle"],
+        way_out,
     )
     if classes is not None:
         test = known_classes.keep({"test": test}, classes)["test"]

@@ -2,7 +2,7 @@
 """What the run loop asks of a task: its data, metrics, figures and results."""
 
 from deepncm_tf import flags
-from deepncm_tf.data import datasets, pipeline
+from deepncm_tf.data import datasets, folders, pipeline
 from deepncm_tf.runs import images
 
 
@@ -21,7 +21,7 @@ class Classification:
 
     def load(self):
         """The splits, as from `datasets.load`."""
-        return images.load(self.config, self.config["data_dir"])
+        return images.load(self.config, self.config["data_dir"], folders.SKIP)
 
     def metrics(self):
         """Metrics to compile with."""

@@ -58,7 +58,9 @@ class Lesson:
         self.root = config["dataset"].removeprefix(datasets.FOLDER)
         self.class_names = folders.class_names(self.root)
         size = flags.image_size(config)
-        listings = folders.read_listings(self.root, size, config["on_bad_image"])
+        listings = folders.read_listings(
+            self.root, size, config["on_bad_image"], folders.SKIP
+        )
         sources = {
             name: (ImageFiles(listing.paths, size), listing.labels)
             for name, listing in listings.items()

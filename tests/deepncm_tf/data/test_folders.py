@@ -203,7 +203,9 @@ def test_unreadable_pictures_are_refused_by_name_or_skipped(root, capsys):
     for path in listing.paths[2:7]:
         assert str(path) in str(error.value)
     assert str(listing.paths[7]) not in str(error.value)
-    assert "--on_bad_image=skip" in str(error.value)
+    assert str(error.value).endswith(".... Mend them or remove them")
+    with pytest.raises(FolderError, match=r"Mend them, or leave$"):
+        folders.without(listing, reasons, "fail", NAMES, ", or leave")
     assert not capsys.readouterr().err
     left = folders.without(listing, reasons, "skip", NAMES)
     warnings = capsys.readouterr().err.splitlines()

@@ -11,17 +11,20 @@ import damage
 import h5py
 import keras
 import numpy as np
+import picture_folders
 import pytest
 from helpers import small_backbone
 from methods import KINDS, others_are_thorough
 from small_runs import use_few_digits
 
-from deepncm_tf import DeepNCM, flags, runs
+from deepncm_tf import DeepNCM, flags, runs, teach
 from deepncm_tf.classifiers import NAMES, DecayMean
 from deepncm_tf.data import datasets
 from deepncm_tf.distribution import strategies
 from deepncm_tf.runs import config as run_config
-from deepncm_tf.runs import finished_run
+from deepncm_tf.runs import finished_run, tasks, unknown_images
+from deepncm_tf.teaching.lesson import Lesson
+from deepncm_tf.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +245,24 @@ def test_a_thousand_damaged_files():
     print(damage.table(rows))
     assert sum(row["damaged"] for row in rows) >= 1000
     assert all(row["refused"] > 0.3 * row["damaged"] for row in rows)
+
+
+@pytest.mark.bad_input
+def test_what_can_be_done_with_pictures_that_cannot_be_read(tmp_path, monkeypatch):
+    """Only commands that have --on_bad_image name it; a finished run needs all pictures."""
+    root = picture_folders.write(tmp_path / "pictures", {"red": 3, "green": 3})
+    (root / "red" / "000.png").write_bytes(b"no picture")
+    folder, skip = f"folder:{root}", ", remove them, or give --on_bad_image=skip"
+    config = flags.resolve({"dataset": folder})
+    monkeypatch.setattr(finished_run, "read_config", lambda _: config)
+    for load, way_out in (
+        (tasks.Classification(config).load, skip),
+        (lambda: Lesson(teach.resolve(folder, {})), skip),
+        (lambda: finished_run.FinishedRun(tmp_path / "run"), ""),
+        (
+            lambda: unknown_images.load(folder, {**config, "dataset": "digits"}, None),
+            " or remove them",
+        ),
+    ):
+        with pytest.raises(UserError, match=rf"000\.png\. Mend them{way_out}$"):
+            load()

@@ -176,8 +176,8 @@ def test_a_damaged_picture_of_another_test_dataset(tmp_path, capsys):
     bad = folder / "3" / "000.png"
     bad.write_bytes(b"no picture")
     given = {"dataset": "digits", "test_dataset": f"folder:{folder}"}
-    with pytest.raises(UserError, match=r"or give --on_bad_image=skip$"):
-        images_of_run.load(flags.resolve(given))
+    with pytest.raises(UserError, match=r"Mend them, or give up$"):
+        images_of_run.load(flags.resolve(given), way_out=", or give up")
     splits = images_of_run.load(flags.resolve({**given, "on_bad_image": "skip"}))
     assert len(splits["test"][1]) == 19
     assert f"Received: {bad}" in capsys.readouterr().err
