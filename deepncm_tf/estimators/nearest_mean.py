@@ -18,6 +18,10 @@ from deepncm_tf.numerics.statistics import GRID_BITS
 
 HEADS = ("online", "lda", "ranpac")
 STEPS = 64  # of the grid that features are rounded to, which their spread should have
+# Below it rounding takes accuracy away. Deep features of unit length are well above it, and
+# so are most that vary where many units are nearly dead.
+FEW_STEPS = 4
+FEW_SAMPLES = 10  # may be alike by chance
 
 
 class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
@@ -28,6 +32,11 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
     multiples of 2^-12 (`grid_bits`) before they are added up. Scale those that vary by
     little more, for example with scikit-learn's `StandardScaler`. Sums must have 64 bits
     for it, which JAX has where the environment variable `JAX_ENABLE_X64` is 1.
+
+    `fit`, and the first call of `partial_fit` if it has 10 samples or more, warn where the
+    standard deviations of all features that vary are below 64 such multiples, or those of
+    more than half of them below 4. Some that hardly vary, as of nearly dead units of a
+    network, do no harm beside others.
 
     Args:
         head: `"online"` for class means, `"lda"` for linear discriminants or `"ranpac"` for
@@ -94,7 +103,10 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
                     "`classes` must be those of the first call, "
                     f"{self.classes_.tolist()}. Received: classes={list(classes)}"
                 )
-            return self._learn(X, y, sample_weight)
+            self._learn(X, y, sample_weight)
+            if is_first and len(X) >= FEW_SAMPLES:
+                self._warn_of_small(X)
+        return self
 
     def decision_function(self, X):  # noqa: N803
         """Logits: `(n_samples, n_classes)`, or their difference `(n_samples,)` for two."""
@@ -147,12 +159,16 @@ class NearestMeanClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _warn_of_small(self, samples):
-        spread = float(samples.std(axis=0).max())
+        varying = np.ptp(samples, axis=0) > 0  # `std` of a constant may be 1e-17
+        spread = samples[:, varying].std(axis=0)
         grid = 2.0 ** -getattr(self.classifier_, "grid_bits", GRID_BITS)
-        if 0 < spread < STEPS * grid:
+        small = spread < STEPS * grid
+        has_most_lost = 2 * (spread < FEW_STEPS * grid).sum() > len(spread)
+        if has_most_lost or (len(spread) and small.all()):
             warnings.warn(
-                f"Features whose standard deviation is {spread:.3g} at most are rounded "
-                f"to multiples of {grid:.3g}. Scale them, for example with "
+                f"{small.sum()} of {len(spread)} features that vary have a standard "
+                f"deviation below {STEPS * grid:.3g}, the smallest {spread.min():.3g}, and "
+                f"are rounded to multiples of {grid:.3g}. Scale them, for example with "
                 "sklearn.preprocessing.StandardScaler.",
                 stacklevel=3,
             )

@@ -168,14 +168,57 @@ def test_sums_of_32_bits_are_warned_of_once(monkeypatch):
         NearestMeanClassifier().partial_fit(x, y, classes=np.unique(y))
 
 
-def test_features_that_rounding_would_take_away():
+def with_a_wide_one(x):
+    return np.c_[x * 3e-5, np.linspace(0, 0.2, len(x))]
+
+
+@pytest.mark.parametrize("fit", ["fit", "partial_fit"])
+@pytest.mark.parametrize("narrow", [lambda x: x * 1e-4, with_a_wide_one])
+def test_features_that_rounding_would_take_away(fit, narrow):
     x, y = digits(50)
-    with pytest.warns(UserWarning, match="rounded to multiples of 0.000244. Sca") as caught:
-        NearestMeanClassifier().fit(x * 1e-4, y)
+    x, small = narrow(x), narrow(x)[:, :64].std(axis=0)
+    count, smallest = (small > 0).sum(), small[small > 0].min()
+    arguments = {"classes": np.unique(y)} if fit == "partial_fit" else {}
+    with pytest.warns(UserWarning, match="to multiples of 0.000244. Scale") as caught:
+        getattr(NearestMeanClassifier(), fit)(x, y, **arguments)
     assert caught[0].filename == __file__
+    message = str(caught[0].message)
+    assert message.startswith(f"{count} of {(x.std(axis=0) > 0).sum()} features that vary")
+    assert f"below 0.0156, the smallest {smallest:.3g}, and" in message
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        NearestMeanClassifier("lda", {"grid_bits": 30}).fit(x * 1e-4, y)
-        NearestMeanClassifier().fit(x, y)
+        getattr(NearestMeanClassifier("lda", {"grid_bits": 24}), fit)(x, y, **arguments)
         # A few samples may be alike that others are not.
-        NearestMeanClassifier().partial_fit(x[:2] * 1e-4, y[:2], classes=np.unique(y))
+        NearestMeanClassifier().partial_fit(x[:2], y[:2], classes=np.unique(y))
+
+
+def relu_features(x, bias):
+    """Features of a small random network; a negative bias makes its units rarely active."""
+    rng = np.random.default_rng(0)
+    for width, shift in ((256, 0), (256, bias)):
+        x = x @ rng.normal(size=(x.shape[1], width)) * np.sqrt(2 / x.shape[1])
+        x = np.maximum(x + shift * x.std(), 0)
+    return x
+
+
+def unit_length(x):
+    x = relu_features(np.c_[x, x], -1)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda x: x,
+        lambda x: relu_features(x, 0),
+        lambda x: relu_features(x, -2),
+        lambda x: relu_features(x, -2) / 10,
+        lambda x: unit_length(x) / 3,  # as of 2,000 units
+        lambda x: np.c_[x[:, :20], np.full((len(x), 90), 0.1)],  # `std` is 1e-17
+    ],
+)
+def test_features_that_hardly_vary_beside_others(features):
+    x, y = digits()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        NearestMeanClassifier().fit(features(x / 16), y)
