@@ -55,8 +55,8 @@ absl_flags.DEFINE_string(
 absl_flags.DEFINE_string(
     "unknown",
     None,
-    "Dataset of images of no known class, cifar100 for example: how well they are told "
-    "from the known ones.",
+    "Dataset of images of no known class, cifar100 or folder:PATH for example: how well "
+    "they are told from the known ones.",
     flag_values=FLAGS,
 )
 absl_flags.DEFINE_string("split", "test", "test or val.", flag_values=FLAGS)

@@ -97,6 +97,33 @@ def load_test(root, image_size, on_bad_image="fail", middle=1.0, way_out=REMOVE)
     return image_sources.ImageFiles(listing.paths, image_size, middle), listing.labels
 
 
+def load_unlabeled(root, image_size, on_bad_image="fail", middle=1.0):
+    """The pictures of a folder that need not be of any class.
+
+    Args:
+        root: Path of a folder with pictures in it, or in folders within; where it has
+            `train` and `test`, those of `test` are taken.
+        image_size, on_bad_image, middle: As for `load`.
+
+    Returns:
+        `image_sources.ImageFiles`.
+
+    Raises:
+        FolderError: If there is no picture, one cannot be read, or links lead back.
+    """
+    folder = folder_splits.find(_as_folder(root)).get("test", pathlib.Path(root))
+    paths = image_files.find_in(folder)
+    if not paths:
+        raise FolderError(
+            f"The folder must have a picture ({', '.join(image_files.SUFFIXES)}). "
+            f"Received: {folder}, which has none"
+        )
+    listing = Listing(paths, np.zeros(len(paths), "int32"))
+    reasons = _unreadable(root, paths, image_size)
+    listing = without(listing, reasons, on_bad_image, [folder.name])
+    return image_sources.ImageFiles(listing.paths, image_size, middle)
+
+
 def read_listings(root, image_size, on_bad_image="fail", way_out=REMOVE):
     """Lists a folder's pictures that can be read, by reading those that are new or changed.
 
@@ -117,10 +144,7 @@ def read_listings(root, image_size, on_bad_image="fail", way_out=REMOVE):
             file=sys.stderr,
         )
     paths = [path for listing in listings.values() for path in listing.paths]
-    unread = scan_cache.unread(root, paths)
-    reasons = image_sources.find_bad(unread, image_size)
-    if unread:
-        scan_cache.keep(root, [path for path in paths if path not in reasons])
+    reasons = _unreadable(root, paths, image_size)
     return {
         name: without(
             listing,
@@ -131,6 +155,15 @@ def read_listings(root, image_size, on_bad_image="fail", way_out=REMOVE):
         )
         for name, listing in listings.items()
     }
+
+
+def _unreadable(root, paths, image_size):
+    """What is amiss with pictures that cannot be read, a dictionary from their paths."""
+    unread = scan_cache.unread(root, paths)
+    reasons = image_sources.find_bad(unread, image_size)
+    if unread:
+        scan_cache.keep(root, [path for path in paths if path not in reasons])
+    return reasons
 
 
 def scan(root):

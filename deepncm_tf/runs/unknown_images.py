@@ -4,7 +4,7 @@
 import os
 
 from deepncm_tf import flags
-from deepncm_tf.data import datasets, known_classes
+from deepncm_tf.data import datasets, folders, known_classes
 from deepncm_tf.runs import images as run_images
 
 
@@ -36,21 +36,26 @@ def load(name, config, data_dir):
     if _is_own(name, config):
         others = known_classes.as_text(_other_classes(config, data_dir))
         others = {**config, "known_classes": others, "validation_fraction": 0.0}
-        splits = run_images.load(others, data_dir)
+        images, _ = run_images.load(others, data_dir)["test"]
     else:
-        splits = datasets.load(
-            name,
-            data_dir=data_dir,
-            image_size=flags.image_size(config),
-            on_bad_image=config["on_bad_image"],
-            middle=config["middle"],
-        )
-    images = splits["test"][0]
+        images = _of_dataset(name, config, data_dir)
     if not len(images):
         raise ValueError(
             "--unknown must have test images of classes that the run did not learn. "
             f"Received: --unknown={name}, which has none"
         )
+    return images
+
+
+def _of_dataset(name, config, data_dir):
+    options = {
+        "image_size": flags.image_size(config),
+        "on_bad_image": config["on_bad_image"],
+        "middle": config["middle"],
+    }
+    if name.startswith(datasets.FOLDER):
+        return folders.load_unlabeled(name.removeprefix(datasets.FOLDER), **options)
+    images, _ = datasets.load_test(name, data_dir=data_dir, **options)
     return images
 
 

@@ -6,6 +6,7 @@ import picture_folders
 import pytest
 from small_runs import config
 
+from deepncm_tf.data import datasets
 from deepncm_tf.runs import images as images_of_run
 from deepncm_tf.runs import unknown_images
 
@@ -53,7 +54,10 @@ def test_they_are_made_as_the_run_s_own(tmp_path, pictures, name):
     run = config("run", dataset="folder:pictures", known_classes="0-1", **values)
     found = unknown_images.load(name, run, None)
     alike = config("alike", dataset=name, **values)
-    expected, labels = images_of_run.load(alike)["test"]
+    if name == "folder:other":
+        expected, _ = datasets.load_test(name, **values)
+    else:
+        expected, labels = images_of_run.load(alike)["test"]
     if name == "folder:pictures":
         expected = expected.take(np.flatnonzero(labels == 2))
     np.testing.assert_array_equal(found[:4], expected[:4])
@@ -67,6 +71,28 @@ def test_other_classes_are_of_the_dataset_that_tests_are(tmp_path, pictures):
     for name in ("folder:pictures", "folder:other"):
         images = unknown_images.load(name, run, None)
         assert [path.parent for path in images.paths] == [tmp_path / "other" / "c"] * 4
+
+
+def test_all_pictures_of_a_folder_without_classes(tmp_path, pictures):
+    picture_folders.write_class(tmp_path / "flat", 0, 3)
+    picture_folders.write_class(tmp_path / "flat" / "within", 1, 2)
+    run = config("run", dataset="folder:pictures")
+    unknown_images.check("folder:flat", run)
+    assert len(unknown_images.load("folder:flat", run, None)) == 5
+    picture_folders.write(tmp_path / "split" / "train", {"a": 2, "b": 3})
+    picture_folders.write(tmp_path / "split" / "test", {"a": 2, "z": 4})
+    assert len(unknown_images.load("folder:split", run, None)) == 6
+
+
+@pytest.mark.bad_input
+def test_a_folder_without_pictures_or_with_one_that_cannot_be_read(tmp_path, pictures):
+    run = config("run", dataset="folder:pictures")
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(ValueError, match=r"must have a picture .* Received: .*flat, which"):
+        unknown_images.load("folder:flat", run, None)
+    (tmp_path / "flat" / "x.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"1 of 1 pictures .* Mend them or remove them$"):
+        unknown_images.load("folder:flat", run, None)
 
 
 @pytest.mark.bad_input
