@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks in picture files: gray, the value of a pixel being its label."""
+"""Masks in picture files: gray, the value of a pixel being its label.
+
+They are read in threads, which share Python's filters of warnings: these stay as they are.
+"""
 
 import io
 import stat
-import warnings
 
 import numpy as np
 from PIL import Image
@@ -81,22 +83,18 @@ def image_size(path):
     """`(height, width)` of a picture file as it is seen, of which only the head is read."""
     from PIL import ExifTags
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
     return (width, height) if turned else (height, width)
 
 
 def _open(path, data):
     if data is None and not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("no regular file")  # a pipe would be waited for
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source = path if data is None else io.BytesIO(data)
-        with Image.open(source, formats=["PNG"]) as mask:
-            mask.load()
+    source = path if data is None else io.BytesIO(data)
+    with Image.open(source, formats=["PNG"]) as mask:
+        mask.load()
     if mask.mode == "P":
         raise MaskError(
             "A mask must be gray, its values the labels, without a palette of colours. "

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of images and masks: folders, TFDS in its own files, generated shapes; bad ones."""
 
+import threading
+import warnings
+
 import mask_folders
 import numpy as np
 import pytest
@@ -74,6 +77,20 @@ def test_what_does_not_fit_into_memory_is_read_when_asked_for(tmp_path, monkeypa
         assert not isinstance(one, np.ndarray)
         assert one.shape == array.shape
         np.testing.assert_array_equal(one[[3, 1]], array[[3, 1]])
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path, monkeypatch):
+    mask_folders.write(tmp_path)
+    threads = []
+
+    class Spy(warnings.catch_warnings):
+        def __enter__(self):
+            threads.append(threading.current_thread())
+            return super().__enter__()
+
+    monkeypatch.setattr(warnings, "catch_warnings", Spy)
+    segmentation.load(f"folder:{tmp_path}", SHAPE)
+    assert set(threads) <= {threading.main_thread()}
 
 
 def bad_folder(root, kind):
