@@ -8,6 +8,7 @@ import numpy as np
 
 from deepncm_tf.data import (
     image_files,
+    mask_classes,
     mask_files,
     mask_folders,
     segmentation_sets,
@@ -15,7 +16,6 @@ from deepncm_tf.data import (
     tfds_images,
 )
 from deepncm_tf.data.datasets import FOLDER, TFDS
-from deepncm_tf.data.folders import FolderError
 from deepncm_tf.data.image_sources import ImageSource
 from deepncm_tf.data.mask_files import VOID
 from deepncm_tf.data.mask_folders import VALIDATION
@@ -23,7 +23,6 @@ from deepncm_tf.utils.errors import DatasetNotFoundError, one_line
 
 IN_MEMORY = 2**30  # bytes of a split's images and masks that are held decoded
 TEST_FRACTION = 0.2  # of a folder without test/
-NAMES = "classes.txt"
 
 
 class Computed(ImageSource):
@@ -134,10 +133,9 @@ def _load_folder(root, image_shape):
 @functools.cache
 def _folder_names(root):
     """Those of classes.txt, a line each; else as many numbers as the masks have."""
-    path = pathlib.Path(root) / NAMES
+    path = pathlib.Path(root) / mask_classes.NAMES
     if path.exists():
-        names = [line.strip() for line in path.read_text("utf-8").splitlines()]
-        names = [name for name in names if name]
+        names = mask_classes.read_names(path)
     else:
         pairs = [
             pair for pairs in mask_folders.folder_pairs(root).values() for pair in pairs
@@ -148,17 +146,7 @@ def _folder_names(root):
             )
             for image, mask in pairs
         )
-    if len(names) < 2 or len(names) >= mask_files.WRONG:
-        raise FolderError(
-            f"A set for segmentation must have 2 to {mask_files.WRONG - 1} classes, by its "
-            f"masks or by the lines of {NAMES}. Received: {len(names)} in {root}"
-        )
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if repeated:
-        raise FolderError(
-            f"{NAMES} must have a different name for each class. Received: "
-            f"{repeated[0]!r} {names.count(repeated[0])} times in {root}"
-        )
+    mask_classes.check_names(names, root)
     return tuple(names)
 
 
