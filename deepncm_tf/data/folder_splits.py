@@ -47,11 +47,25 @@ def left_out(root):
         List of paths.
     """
     used = find(root).values()
-    if root in used:
-        return []
-    found = _called_as_splits(root)
+    return [] if root in used else others(root, used)
+
+
+def others(root, used):
+    """Folders that are called as splits are, here or elsewhere, and are not used as such.
+
+    Args:
+        root: `pathlib.Path` of a folder.
+        used: Collection of paths of folders that are used.
+
+    Returns:
+        List of paths.
+    """
     # Where case does not matter, `train` may be listed as Train.
-    return [path for path in found if not any(path.samefile(folder) for folder in used)]
+    return [
+        path
+        for path in _called_as_splits(root)
+        if not any(path.samefile(folder) for folder in used)
+    ]
 
 
 def _called_as_splits(root):

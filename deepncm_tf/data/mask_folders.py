@@ -3,7 +3,7 @@
 
 import pathlib
 
-from deepncm_tf.data import image_files
+from deepncm_tf.data import folder_splits, image_files
 from deepncm_tf.data.folders import FolderError
 
 VALIDATION = ("val", "validation")  # names of a split
@@ -26,17 +26,40 @@ def folder_pairs(root):
         raise FolderError(
             f"The images must be in a folder: --dataset=folder:PATH. Received: {root}"
         )
+    splits = {split: _pairs(folder) for split, folder in _splits(root).items()}
+    if "test" not in splits and len(splits["train"]) < 2:
+        raise FolderError(
+            "A folder without train/ and test/ must have two images or more, to test "
+            f"on one of them. Received: {len(splits['train'])} in {root / 'images'}"
+        )
+    return splits
+
+
+def left_out(root):
+    """Folders that look as if they were splits, too, and are not used.
+
+    Args:
+        root: `pathlib.Path` of a folder, as for `folder_pairs`.
+
+    Returns:
+        Pair of lists: their paths, and the names of the folders that are used.
+    """
+    splits = _splits(root)
+    if splits["train"] == root:
+        return folder_splits.others(root, []), ["images", "masks"]
+    used = splits.values()
+    return folder_splits.others(root, used), [folder.name for folder in used]
+
+
+def _splits(root):
+    """Paths of the splits' folders; that of the root itself where it has no train/."""
     if not (root / "train").is_dir():
-        pairs = _pairs(root)
-        if len(pairs) < 2:
-            raise FolderError(
-                "A folder without train/ and test/ must have two images or more, to test "
-                f"on one of them. Received: {len(pairs)} in {root / 'images'}"
-            )
-        return {"train": pairs}
-    names = {"train": "train", "test": "test"}
-    names |= {folder: "val" for folder in VALIDATION if (root / folder).is_dir()}
-    return {split: _pairs(root / folder) for folder, split in names.items()}
+        return {"train": root}
+    splits = {"train": root / "train", "test": root / "test"}
+    for name in VALIDATION:
+        if (root / name).is_dir():
+            splits["val"] = root / name
+    return splits
 
 
 def _pairs(folder):

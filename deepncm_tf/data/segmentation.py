@@ -3,6 +3,7 @@
 
 import functools
 import pathlib
+import sys
 
 import numpy as np
 
@@ -120,6 +121,7 @@ def _load_folder(root, image_shape):
             Computed(lambda pair, read=read_image: read(pair[0]), pairs, (*image_shape, 3)),
             Computed(read_mask, pairs, tuple(image_shape)),
         )
+    _warn_of_folders(pathlib.Path(root))
     if "test" not in splits:
         number = len(splits["train"][0])
         order = np.random.default_rng(0).permutation(number)
@@ -128,6 +130,17 @@ def _load_folder(root, image_shape):
         whole = splits["train"]
         splits |= {n: tuple(s.take(r) for s in whole) for n, r in rows.items()}
     return splits
+
+
+def _warn_of_folders(root):
+    """Says which folders look like splits and are left out."""
+    folders, used = mask_folders.left_out(root)
+    names = ", ".join(f"{name}/" for name in used[:-1])
+    for folder in folders:
+        print(
+            f"Warning: {folder} is left out; only {names} and {used[-1]}/ are used.",
+            file=sys.stderr,
+        )
 
 
 @functools.cache

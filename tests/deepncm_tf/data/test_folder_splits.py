@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders that are splits, folders that are classes, and what is neither."""
 
+import mask_folders
 import picture_folders
 import pytest
 
-from deepncm_tf.data import folders
+from deepncm_tf.data import folders, segmentation
 from deepncm_tf.data.folders import FolderError
 
 
@@ -58,3 +59,25 @@ def test_what_is_left_out_beside_train_and_test_is_named(tmp_path, capsys, name)
     assert list(folders.read_listings(tmp_path, 8)) == ["train", "test"]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"Warning: {tmp_path / name} is left out")
+
+
+@pytest.mark.parametrize(
+    ("splits", "left_out", "used"),
+    [
+        (["train", "test", "val"], ["valid", "Training"], "train/, test/ and val/"),
+        (["train", "test", "validation"], ["val"], "train/, test/ and validation/"),
+        (["train", "test"], ["TESTING"], "train/ and test/"),
+        (["."], ["test", "Val"], "images/ and masks/"),
+    ],
+)
+def test_what_is_left_out_of_images_and_masks_is_named(
+    tmp_path, capsys, splits, left_out, used
+):
+    for name in [*splits, *left_out]:
+        mask_folders.write(tmp_path / name)
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    segmentation.load(f"folder:{tmp_path}", mask_folders.SHAPE)
+    assert capsys.readouterr().err.splitlines() == [
+        f"Warning: {tmp_path / name} is left out; only {used} are used."
+        for name in sorted(left_out)
+    ]
