@@ -39,7 +39,7 @@ def read(path, size, classes=None, image_size=None, data=None):
 
     Args:
         path: The file's path.
-        size: `(height, width)` to resize to, by the nearest pixel.
+        size: `(height, width)` to resize to, by the nearest pixel; None for its own.
         classes: As from `table`, or None for the values as they are.
         image_size: `(height, width)` that the mask must have in its file, or None.
         data: The file's bytes, where `path` is but what to call it; or None.
@@ -66,7 +66,9 @@ def read(path, size, classes=None, image_size=None, data=None):
             f"A mask must have the size of its image, {shapes[0]}. Received: {path} of "
             f"{shapes[1]}"
         )
-    mask = np.asarray(mask.resize(tuple(size)[::-1], Image.Resampling.NEAREST))
+    if size is not None:
+        mask = mask.resize(tuple(size)[::-1], Image.Resampling.NEAREST)
+    mask = np.asarray(mask)
     if classes is None:
         return mask
     found = classes[mask]

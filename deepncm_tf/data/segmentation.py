@@ -154,9 +154,7 @@ def _folder_names(root):
             pair for pairs in mask_folders.folder_pairs(root).values() for pair in pairs
         ]
         names = _numbers(
-            mask_files.read(
-                mask, mask_files.image_size(image), image_size=mask_files.image_size(image)
-            )
+            mask_files.read(mask, None, image_size=mask_files.image_size(image))
             for image, mask in pairs
         )
     mask_classes.check_names(names, root)
@@ -178,11 +176,7 @@ def _load_tfds(name, image_shape, data_dir):
     classes = mask_files.table(known.labels or range(len(names)), known.void)
     loaded = {}
     for split, source in splits.items():
-        records = [
-            record
-            for path in info.splits[source].filepaths
-            for record in tfds_images.find_records(path)
-        ]
+        records = _records(info.splits[source])
         if split == "train" and not records:
             raise DatasetNotFoundError(f"{name} must have images. Received: none")
 
@@ -201,6 +195,10 @@ def _load_tfds(name, image_shape, data_dir):
     return loaded
 
 
+def _records(split):
+    return [record for path in split.filepaths for record in tfds_images.find_records(path)]
+
+
 def _place(record):
     return f"example at {record.offset} of {record.path}"
 
@@ -210,10 +208,10 @@ def _tfds_names(name, data_dir):
     known, info, splits = _tfds(name, data_dir)
 
     def masks():
-        for path in info.splits[splits["train"]].filepaths:
-            for record in tfds_images.find_records(path):
+        for source in splits.values():
+            for record in _records(info.splits[source]):
                 data = tfds_images.read_example(record)[known.mask_key].bytes_list.value[0]
-                yield mask_files.read(_place(record), (256, 256), data=data)
+                yield mask_files.read(_place(record), None, data=data)
 
     return tuple(_numbers(masks()))
 

@@ -171,33 +171,35 @@ def test_shapes_are_the_same_each_time():
     assert not np.array_equal(splits["train"][0][:80], splits["test"][0])
 
 
-@pytest.fixture
-def camvid(tmp_path, monkeypatch):
+def camvid_data(shape=(18, 24), num_labels=12):
     """CamVid in its form, not in its contents: labels 0..11, of which 11 is void."""
     rng = np.random.default_rng(0)
-    image = tfds.features.Image(shape=(18, 24, 3), encoding_format="png")
-    mask = tfds.features.Image(shape=(18, 24, 1), encoding_format="png")
-    features = tfds.features.FeaturesDict({"image": image, "segmentation_mask": mask})
-
-    def examples(count):
-        return [
+    return {
+        split: [
             {
-                "image": rng.integers(256, size=(18, 24, 3)).astype("uint8"),
-                "segmentation_mask": rng.integers(12, size=(18, 24, 1)).astype("uint8"),
+                "image": rng.integers(256, size=(*shape, 3)).astype("uint8"),
+                "segmentation_mask": rng.integers(num_labels, size=(*shape, 1)).astype(
+                    "uint8"
+                ),
             }
             for _ in range(count)
         ]
+        for split, count in {"train": 3, "val": 2, "test": 2}.items()
+    }
 
-    numbers = {"train": 3, "val": 2, "test": 2}
-    data = {split: examples(count) for split, count in numbers.items()}
+
+def write_tfds(folder, name, data):
+    shape = data["train"][0]["image"].shape[:2]
+    image = tfds.features.Image(shape=(*shape, 3), encoding_format="png")
+    mask = tfds.features.Image(shape=(*shape, 1), encoding_format="png")
+    features = tfds.features.FeaturesDict({"image": image, "segmentation_mask": mask})
     tfds.dataset_builders.store_as_tfds_dataset(
-        name="camvid",
+        name=name,
         version="1.0.0",
-        data_dir=tmp_path,
+        data_dir=folder,
         split_datasets={split: _as_dataset(rows, features) for split, rows in data.items()},
         features=features,
     )
-    return tmp_path, data
 
 
 def _as_dataset(rows, features):
@@ -212,9 +214,10 @@ def _as_dataset(rows, features):
     )
 
 
-def test_tfds(camvid):
-    data_dir, data = camvid
-    splits = segmentation.load("camvid", (18, 24), str(data_dir))
+def test_tfds(tmp_path):
+    data = camvid_data()
+    write_tfds(tmp_path, "camvid", data)
+    splits = segmentation.load("camvid", (18, 24), str(tmp_path))
     assert set(splits) == {"train", "val", "test"}
     for split, rows in data.items():
         images, masks = splits[split]
@@ -224,8 +227,19 @@ def test_tfds(camvid):
         for image, mask in zip(images, masks, strict=True):
             truth = expected[image.tobytes()]
             np.testing.assert_array_equal(mask, np.where(truth == 11, 255, truth))
-    name, folder = "tfds:camvid", str(data_dir)
-    assert segmentation.class_names(name, folder) == [str(c) for c in range(12)]
+    names = segmentation.class_names("tfds:camvid", str(tmp_path))
+    assert names == [str(label) for label in range(12)]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_tfds_has_the_classes_of_all_pixels_of_all_splits(tmp_path, split):
+    data = camvid_data((300, 300), 2)
+    data[split][1]["segmentation_mask"][37, 44] = 9  # not in 256 x 256
+    write_tfds(tmp_path, "thin", data)
+    names = segmentation.class_names("tfds:thin", str(tmp_path))
+    assert names == [str(label) for label in range(10)]
+    masks = segmentation.load("tfds:thin", (300, 300), str(tmp_path))[split][1]
+    assert (masks == 9).sum() == 1
 
 
 @pytest.mark.bad_input
