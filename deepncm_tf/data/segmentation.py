@@ -18,7 +18,6 @@ from deepncm_tf.data import (
 )
 from deepncm_tf.data.datasets import FOLDER, TFDS
 from deepncm_tf.data.image_sources import ImageSource
-from deepncm_tf.data.mask_files import VOID
 from deepncm_tf.data.mask_folders import VALIDATION
 from deepncm_tf.utils.errors import DatasetNotFoundError, one_line
 
@@ -65,7 +64,8 @@ def load(name, image_shape, data_dir=None):
         `ImageSource`.
 
     Raises:
-        FolderError: If a folder cannot be used as it is.
+        FolderError: If a folder cannot be used as it is, a split's masks are void all
+            over, or those for training have pixels of one class alone.
         DatasetNotFoundError: If TFDS has no such set on the disk.
         ValueError: If a mask is none.
     """
@@ -82,12 +82,10 @@ def load(name, image_shape, data_dir=None):
     else:
         splits = _load_tfds(name, image_shape, data_dir)
     splits = {split: _in_memory(*pair) for split, pair in splits.items()}
-    _, masks = splits["train"]
-    if isinstance(masks, np.ndarray) and (masks == VOID).all():
-        raise ValueError(
-            f"The masks for training must have a pixel that is not void (255). Received: "
-            f"{len(masks)} masks of --dataset={name} that are void all over"
-        )
+    found = {split: _values(name, masks, data_dir) for split, (_, masks) in splits.items()}
+    if all(values is not None for values in found.values()):
+        place = f"--dataset={name} at --image_shape={'x'.join(map(str, image_shape))}"
+        mask_classes.check_pixels(found, class_names(name, data_dir), place)
     return splits
 
 
@@ -105,6 +103,25 @@ def _in_memory(images, masks):
     if np.prod(images.shape, dtype="int64") * 4 // 3 > IN_MEMORY:
         return images, masks
     return images[:], masks[:]
+
+
+def _values(name, masks, data_dir):
+    """Which values a split's masks have, `(256,)`; None for files of a known set."""
+    if isinstance(masks, np.ndarray):
+        return _any(map(mask_classes.find_values, masks))
+    if name.startswith(FOLDER):
+        values = _folder_values(name.removeprefix(FOLDER))
+    elif segmentation_sets.find(name).class_names is None:
+        values = _tfds_values(name, data_dir)
+    else:
+        return None
+    # Of files that came since they were read, nothing is known.
+    return _any(values[item] for item in masks.items if item in values)
+
+
+def _any(values):
+    """Which values one of several masks has, or more of them."""
+    return np.any([np.zeros(256, "uint8"), *values], axis=0)
 
 
 def _load_folder(root, image_shape):
@@ -149,25 +166,28 @@ def _folder_names(root):
     path = pathlib.Path(root) / mask_classes.NAMES
     if path.exists():
         names = mask_classes.read_names(path)
+        mask_classes.check_names(names, root)
     else:
-        pairs = [
-            pair for pairs in mask_folders.folder_pairs(root).values() for pair in pairs
-        ]
-        names = _numbers(
-            mask_files.read(mask, None, image_size=mask_files.image_size(image))
-            for image, mask in pairs
-        )
-    mask_classes.check_names(names, root)
+        values = _any(_folder_values(root).values())
+        names = mask_classes.numbers(values)
+        mask_classes.check_names(names, root, values)
     return tuple(names)
 
 
-def _numbers(masks):
-    """Names of classes 0 to the largest label of masks but 255."""
-    largest = -1
-    for mask in masks:
-        labels = mask[mask != VOID]
-        largest = max(largest, int(labels.max()) if labels.size else -1)
-    return [str(label) for label in range(largest + 1)]
+@functools.cache
+def _folder_values(root):
+    """Which values each mask has in its own size, a dictionary from pairs of files."""
+    pairs = [pair for pairs in mask_folders.folder_pairs(root).values() for pair in pairs]
+
+    def read(pair):
+        return mask_files.read(pair[1], None, image_size=mask_files.image_size(pair[0]))
+
+    return _read_values(read, pairs)
+
+
+def _read_values(read, items):
+    source = Computed(lambda item: mask_classes.find_values(read(item)), items, (256,))
+    return dict(zip(items, source[:], strict=True))
 
 
 def _load_tfds(name, image_shape, data_dir):
@@ -205,15 +225,25 @@ def _place(record):
 
 @functools.cache
 def _tfds_names(name, data_dir):
+    values = _any(_tfds_values(name, data_dir).values())
+    names = mask_classes.numbers(values)
+    mask_classes.check_names(names, f"--dataset={name}", values)
+    return tuple(names)
+
+
+@functools.cache
+def _tfds_values(name, data_dir):
+    """As `_folder_values`, from records."""
     known, info, splits = _tfds(name, data_dir)
+    records = [
+        record for source in splits.values() for record in _records(info.splits[source])
+    ]
 
-    def masks():
-        for source in splits.values():
-            for record in _records(info.splits[source]):
-                data = tfds_images.read_example(record)[known.mask_key].bytes_list.value[0]
-                yield mask_files.read(_place(record), None, data=data)
+    def read(record):
+        data = tfds_images.read_example(record)[known.mask_key].bytes_list.value[0]
+        return mask_files.read(_place(record), None, data=data)
 
-    return tuple(_numbers(masks()))
+    return _read_values(read, records)
 
 
 def _tfds(name, data_dir):

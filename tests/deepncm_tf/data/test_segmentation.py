@@ -20,8 +20,8 @@ SHAPE = mask_folders.SHAPE
 @pytest.fixture(autouse=True)
 def forget_names():
     yield
-    segmentation._folder_names.cache_clear()
-    segmentation._tfds_names.cache_clear()
+    for function in vars(segmentation).values():
+        getattr(function, "cache_clear", lambda: None)()
 
 
 def test_a_folder_with_train_and_test(tmp_path):
@@ -240,6 +240,21 @@ def test_tfds_has_the_classes_of_all_pixels_of_all_splits(tmp_path, split):
     assert names == [str(label) for label in range(10)]
     masks = segmentation.load("tfds:thin", (300, 300), str(tmp_path))[split][1]
     assert (masks == 9).sum() == 1
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(255, "Received: 1 in --dataset=tfds:two.* 255 means void, save"), (254, "255 in")],
+)
+def test_tfds_has_too_few_classes_or_too_many(tmp_path, value, message):
+    data = camvid_data(num_labels=2)
+    for rows in data.values():
+        for row in rows:
+            row["segmentation_mask"] *= np.uint8(value)
+    write_tfds(tmp_path, "two", data)
+    with pytest.raises(ValueError, match=f"must have 2 to 253 classes.*{message}"):
+        segmentation.class_names("tfds:two", str(tmp_path))
 
 
 @pytest.mark.bad_input
