@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused layer against Keras's own: outputs, gradients, moving statistics."""
 
+import functools
 import inspect
 
 import keras
@@ -15,25 +16,32 @@ SHAPE = (5, 3, 2, 4)
 EPSILONS = {"float32": 1e-5, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-3}
 
 
-def pair(**kwargs):
+def pair(shape=SHAPE[1:], **kwargs):
     layers = keras.layers.BatchNormalization(**kwargs), BatchNormalization(**kwargs)
     rng = np.random.default_rng(1)
     values = rng.uniform(0.5, 2, size=(4, 4))
     for layer in layers:
-        layer.build((None, None, None, 4))
+        layer.build((None, *shape))
         for variable, value in zip(layer.variables, values, strict=False):
             variable.assign(value)
     return layers
 
 
 def outcome(layer, x, training):
-    x = tf.constant(x)
+    return *outputs_and_gradients(layer, tf.constant(x), training), *statistics(layer)
+
+
+def outputs_and_gradients(layer, x, training):
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = layer(x, training=training)
         loss = tf.reduce_sum(tf.sin(tf.cast(y, tf.float32)))
     gradients = tape.gradient(loss, [x, *(v.value for v in layer.trainable_variables)])
-    return y, *gradients, *layer.non_trainable_variables
+    return y, *gradients
+
+
+def statistics(layer):
+    return [variable.numpy() for variable in layer.non_trainable_variables]
 
 
 def assert_equal_layers(layers, x, training, tolerance):
@@ -78,18 +86,43 @@ def test_arguments(kwargs, fused_calls):
     assert fused_calls
 
 
-def test_one_value_per_channel(fused_calls):
-    layers = pair(momentum=0.5)
-    assert_equal_layers(layers, images((1, 1, 1, 4)), True, 1e-5)
-    assert fused_calls
+ONE_PLACE = [
+    pytest.param({}, (1, 1, 4), id="fused"),
+    pytest.param({"dtype": "float64"}, (1, 1, 4), id="float64"),
+    pytest.param({"axis": 1}, (4, 1, 1), id="channels first"),
+    pytest.param({}, (4,), id="rows"),
+    pytest.param({"scale": False, "center": False}, (4,), id="neither scale nor center"),
+]
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "jit"])
+@pytest.mark.parametrize(("kwargs", "shape"), ONE_PLACE)
+def test_one_value_per_channel_is_normalized_by_the_moving_statistics(kwargs, shape, mode):
+    _, layer = pair(shape, momentum=0.5, **kwargs)
+    x = tf.cast(images((1, *shape)), layer.compute_dtype)
+    before, expected = statistics(layer), layer(x, training=False)
+    of_batch = functools.partial(outputs_and_gradients, layer, training=True)
+    if mode != "eager":  # where the batch's size is not known before
+        signature = [tf.TensorSpec((None, *shape), x.dtype)]
+        of_batch = tf.function(of_batch, signature, jit_compile=mode == "jit")
+    y, *gradients = of_batch(x)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+    assert all(np.abs(gradient).min() > 0 for gradient in gradients)
+    np.testing.assert_array_equal(statistics(layer), before)
+
+
+@pytest.mark.parametrize(("kwargs", "shape"), ONE_PLACE)
+def test_several_samples_of_one_value_are_as_in_keras(kwargs, shape):
+    x = images((3, *shape))
+    layers = pair(shape, momentum=0.5, **kwargs)
+    assert_equal_layers(layers, x.astype(layers[0].compute_dtype), True, 1e-5)
 
 
 def test_no_value_keeps_the_statistics(fused_calls):
     _, layer = pair(momentum=0.5)
-    before = [v.numpy() for v in layer.non_trainable_variables]
+    before = statistics(layer)
     _, *gradients = outcome(layer, images((0, 3, 2, 4)), True)[:-2]
-    for variable, value in zip(layer.non_trainable_variables, before, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
+    np.testing.assert_array_equal(statistics(layer), before)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert fused_calls
 
@@ -138,6 +171,29 @@ def test_falls_back_for_replicas(fused_calls):
         layer.moving_mean.numpy(), x.mean(axis=(0, 1, 2)), rtol=1e-5, atol=1e-5
     )
     assert not fused_calls
+
+
+def test_one_value_of_a_replica_counts_with_those_of_the_others():
+    strategy = strategies.get_strategy("mirrored", 2)
+    with strategy.scope():
+        layer = BatchNormalization(momentum=0.0, synchronized=True)
+        layer.build((None, 1, 1, 4))
+
+    def outputs_of(*counts):
+        x = iter(np.split(images((sum(counts), 1, 1, 4)), np.cumsum(counts[:-1])))
+        shares = strategy.experimental_distribute_values_from_function(
+            lambda context: next(x)
+        )
+        outputs = strategy.run(lambda share: layer(share, training=True), args=(shares,))
+        return np.concatenate(strategy.experimental_local_results(outputs))
+
+    expected = layer(images((1, 1, 1, 4)), training=False)
+    np.testing.assert_allclose(outputs_of(1, 0), expected, rtol=1e-6)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(4))
+    np.testing.assert_allclose(outputs_of(1, 1).mean(axis=0), 0, atol=1e-6)
+    x = images((2, 1, 1, 4))
+    np.testing.assert_allclose(layer.moving_mean, x.mean(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, x.var(axis=(0, 1, 2)), rtol=1e-4)
 
 
 def test_config_and_variables_are_those_of_keras():
