@@ -71,21 +71,23 @@ class ExactStep(ExactLoss):
         """
         return
 
-    def further_labels(self, y):
+    def further_labels(self, y, sample_weight):
         """What `further_loss` wants to know of the labels of which it may get a part.
 
         Args:
             y: Normalized labels of this replica's share of the batch.
+            sample_weight: The user's weights of these, or None.
         """
         return
 
-    def further_loss(self, y, outputs, sample_weight, samples, further):
+    def further_loss(self, y, outputs, weights, sample_weight, samples, further):
         """Losses beside that of the logits, a list of scalars: this replica's shares.
 
         Args:
             y: Normalized labels.
             outputs: As from `outputs`.
-            sample_weight: Weights of the losses, or None.
+            weights: Weights of the losses, or None.
+            sample_weight: The user's weights, which are among them, or None.
             samples: As in `compute_loss`.
             further: As from `further_labels`.
         """
@@ -118,7 +120,9 @@ class ExactStep(ExactLoss):
 
         y, sample_weight, wrong = self.targets(y, sample_weight, self.output_rank)
         outputs, sums = accumulation.in_parts(
-            functools.partial(self._part_of_step, further=self.further_labels(y)),
+            functools.partial(
+                self._part_of_step, further=self.further_labels(y, sample_weight)
+            ),
             (x, y, sample_weight, self.mean_weights(y)),
             self.accumulate_steps,
         )
@@ -144,7 +148,8 @@ class ExactStep(ExactLoss):
                 weights = labels.multiply_weights(weights, others)
             parts = {} if samples is None else {"samples": samples}
             loss = self.compute_loss(x, y, outputs[0], weights, training=True, **parts)
-            for other in self.further_loss(y, outputs, weights, samples, further):
+            others = self.further_loss(y, outputs, weights, sample_weight, samples, further)
+            for other in others:
                 loss = loss + other
             return self.optimizer.scale_loss(loss), (list(outputs), loss)
 

@@ -43,24 +43,23 @@ class PixelModel(ClassifierModel):
             )
         return super().targets(y, sample_weight, rank)
 
-    def further_labels(self, y):
+    def further_labels(self, y, sample_weight):
         """Number of the global batch's labels of a class, where it comes in parts."""
         if self.accumulate_steps == 1 or not self._has_prototype_losses:
             return None
-        return self._number_of_labels(self._small_labels(y))
+        return self._number_of_labels(self._small_labels(y, sample_weight))
 
-    def further_loss(self, y, outputs, sample_weight, samples, further):
+    def further_loss(self, y, outputs, weights, sample_weight, samples, further):
         _, features, _, *auxiliary = outputs
         losses = []
         if auxiliary:
             logits = self.enlarged(auxiliary[0])
-            weights = sample_weight
             while weights is not None and len(weights.shape) < RANK - 1:
                 weights = ops.expand_dims(weights, axis=-1)
             loss = LogitCrossEntropy(ignore_class=self.ignore_class)(y, logits, weights)
             losses.append(self.auxiliary_weight * self.share_of_mean(loss, logits, samples))
         if self._has_prototype_losses:
-            small, share = self._small_labels(y), 1.0
+            small, share = self._small_labels(y, sample_weight), 1.0
             if samples is not None:
                 # What stands in for no sample has no class.
                 small = ops.where(samples[0] > 0, small, -1)
@@ -79,9 +78,15 @@ class PixelModel(ClassifierModel):
     def _has_prototype_losses(self):
         return bool(self.contrast_weight or self.distance_weight)
 
-    def _small_labels(self, y):
-        """Labels at the centres of the features, -1 where they are of no class."""
-        return resizing.at_size(self.known_labels(y), self.features_shape[1:3])
+    def _small_labels(self, y, sample_weight):
+        """Labels at the centres of the features, -1 where they do not count."""
+        y, sample_weight = self._of_features(self.known_labels(y), sample_weight)
+        if sample_weight is None:
+            return y
+        counts = sample_weight > 0
+        while len(counts.shape) < len(y.shape):
+            counts = ops.expand_dims(counts, axis=-1)
+        return ops.where(counts, y, -1)
 
     def _number_of_labels(self, y):
         """Number of labels of a class, over all replicas."""

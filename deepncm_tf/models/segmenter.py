@@ -42,9 +42,10 @@ class Segmenter(PixelModel):
         auxiliary_weight: Float >= 0, weight of the loss of another head, on the maps before
             the last, which training alone uses. 0 for none.
         contrast_weight, distance_weight: Floats >= 0, weights of the losses of
-            `prototype_losses.prototype_losses`, for `SubCentroids`. Of `accumulate_steps`
-            each part is clustered by itself: where classes have several sub-centroids,
-            or `max_samples`, these losses are not quite those of the whole batch.
+            `prototype_losses.prototype_losses`, for `SubCentroids`: means over pixels with
+            a class and a sample weight above 0. Of `accumulate_steps` each part is
+            clustered by itself: where classes have several sub-centroids, or
+            `max_samples`, these losses are not quite those of the whole batch.
         ignore_class: Int, label of void pixels, which have no class and take no part in
             loss, metrics and state; or None for none.
         gradient_clip, l2, accumulate_steps: As in `DeepNCM`.

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The losses of prototypes, and the bound on pixels that cluster, against plain loops."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_segmenters import C, images_and_masks, segmenter
 
 from deepncm_tf.classifiers import Softmax, SubCentroids
 from deepncm_tf.classifiers.clustered_samples import draw
+from deepncm_tf.distribution import strategies
 from deepncm_tf.models.prototype_losses import prototype_losses
 
 K, D = 3, 5
+
+
+def scope(num_replicas):
+    if num_replicas == 1:
+        return contextlib.nullcontext()
+    return strategies.get_strategy("mirrored", num_replicas).scope()
 
 
 @pytest.fixture
@@ -122,6 +132,36 @@ def test_the_losses_are_added_with_their_weights():
     contrast, distance = map(float, expected)
     added = losses[1] - losses[0]
     np.testing.assert_allclose(added, 0.5 * contrast + 2.0 * distance, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("axes", "parts", "num_replicas"),
+    [(1, 1, 1), (2, 1, 1), (3, 1, 1), (3, 3, 1), (3, 1, 2)],
+)
+def test_labels_of_weight_0_take_no_part(axes, parts, num_replicas):
+    images, masks = images_and_masks(6)
+    weights = np.ones((6, 12, 16)[:axes], "float32")
+    weights[:3] = 0  # all of the first part, and some of the next
+    if axes > 1:
+        weights[3:, 4:8] = 0
+    counts = weights.reshape(*weights.shape, *[1] * (3 - axes)) > 0
+    others = np.where(counts | (masks == 255), masks, (masks + 1) % C)
+    results = []
+    for labels, steps, count in ((masks, 1, 1), (others, parts, num_replicas)):
+        keras.utils.set_random_seed(4)
+        with scope(count):
+            model = segmenter(
+                SubCentroids(C, 1),
+                accumulate_steps=steps,
+                contrast_weight=1.0,
+                distance_weight=1.0,
+            )
+        data = (images.astype("float32"), labels, weights)
+        dataset = tf.data.Dataset.from_tensor_slices(data).batch(6)
+        model.fit(dataset, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.bad_input
