@@ -29,6 +29,7 @@ class Segmentation(Classification):
 
     metric = "mean_iou"
     result_figures = ("val_accuracy", "val_mean_iou", "test_unseen", "spread")
+    counted = "pixels of the test images' feature maps"
 
     def __init__(self, config):
         super().__init__(config)

@@ -15,6 +15,7 @@ class Classification:
 
     metric = "accuracy"  # by which epochs are compared
     result_figures = ("val_accuracy", "test_rmd", "test_unseen")
+    counted = "test images"  # what `test_unseen` is a number of
 
     def __init__(self, config):
         self.config = config

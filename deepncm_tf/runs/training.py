@@ -278,7 +278,7 @@ def _summary(task, folder, result, verb):
     )
     if result.get("final_test_unseen"):
         text += (
-            f"\nWarning: {result['final_test_unseen']:.0f} test images are of classes that "
-            "training never showed; none of them can be right."
+            f"\nWarning: {result['final_test_unseen']:.0f} {task.counted} are of classes "
+            "that training never showed; none of them can be right."
         )
     return text

@@ -11,7 +11,7 @@ from interrupting import InterruptedRunError, interrupt, stop_at
 from PIL import Image
 from same_run import assert_same_run, metrics
 
-from deepncm_tf import evaluate, explain, flags
+from deepncm_tf import evaluate, explain, flags, runs
 from deepncm_tf.data import segmentation
 from deepncm_tf.runs import training
 from deepncm_tf.runs.finished_segmentation import FinishedSegmentation
@@ -123,6 +123,16 @@ def test_a_finished_run_is_not_repeated(finished, patch, capsys):
     training.run(config(finished))
     assert (finished / "result.json").stat().st_mtime_ns == before
     assert "Finished before: test mean IoU" in capsys.readouterr().out
+
+
+def test_what_is_of_classes_never_shown_is_called_pixels(finished, patch, capsys):
+    result = json.loads((finished / "result.json").read_text())
+    with pytest.MonkeyPatch.context() as unseen:
+        of_run = {**result, "final_test_unseen": 5.0}
+        unseen.setattr(runs.RunFolder, "result", lambda folder: of_run)
+        training.run(config(finished))
+    warning = "Warning: 5 pixels of the test images' feature maps are of classes that"
+    assert warning in capsys.readouterr().out
 
 
 @pytest.mark.bad_input
