@@ -161,17 +161,11 @@ def _largest(values, among):
 
 def _explain(run, exemplars, features, chosen, images, masks, predicted, image_names):
     """`page.Explained` of chosen pixels, and the same in numbers."""
-    rows = np.array([features[place] for place in chosen])
     centres = [_centre(run, row, column) for _, row, column in chosen]
-    truth = [masks[i][centre] for (i, _, _), centre in zip(chosen, centres, strict=True)]
-    explained = explanation.explain(
-        run.model.classifier,
-        exemplars,
-        rows,
-        run.class_names,
-        None if VOID in truth else truth,
-        thing="pixel",
-    )
+    explained = [
+        _explain_one(run, exemplars, features[place], masks[place[0]][centre])
+        for place, centre in zip(chosen, centres, strict=True)
+    ]
     measure = run.model.classifier.compares_by
     colours = overlays.palette(len(run.class_names))
     queries = []
@@ -193,6 +187,20 @@ def _explain(run, exemplars, features, chosen, images, masks, predicted, image_n
             )
         )
     return queries, explained
+
+
+def _explain_one(run, exemplars, feature, label):
+    """As `explanation.explain`, of a pixel, whose class is not known where it is void."""
+    labels = None if label == VOID else [label]
+    (explained,) = explanation.explain(
+        run.model.classifier,
+        exemplars,
+        feature[None],
+        run.class_names,
+        labels,
+        thing="pixel",
+    )
+    return explained
 
 
 def _score_maps(run, bank, features):

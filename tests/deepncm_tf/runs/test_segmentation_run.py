@@ -2,6 +2,7 @@
 """Runs of segmentation: their folder, resumed to the bit, explained; what is refused."""
 
 import json
+import re
 
 import mask_folders
 import numpy as np
@@ -13,7 +14,7 @@ from same_run import assert_same_run, metrics
 
 from deepncm_tf import evaluate, explain, flags, runs
 from deepncm_tf.data import segmentation
-from deepncm_tf.runs import training
+from deepncm_tf.runs import pixel_report, training
 from deepncm_tf.runs.finished_segmentation import FinishedSegmentation
 from deepncm_tf.utils import signals
 from deepncm_tf.utils.errors import RunError
@@ -167,6 +168,27 @@ def test_explain(finished, patch, tmp_path, capsys):
     html = (folder / "index.html").read_text()
     assert "Truth" in html
     assert "Prediction" in html
+
+
+def test_an_image_without_labels_leaves_the_others_theirs(finished, patch, tmp_path):
+    images, masks = segmentation.load("shapes", (64, 64))["test"]
+    masks = masks.copy()
+    masks[1] = 255
+    with pytest.MonkeyPatch.context() as partly:
+        queried = images, masks, ["0", "1", "2"]
+        partly.setattr(pixel_report, "_queried", lambda *args: queried)
+        pixel_report.write(finished, tmp_path / "report")
+    content = json.loads((tmp_path / "report" / "explanations.json").read_text())
+    names = segmentation.class_names("shapes")
+    found, expected = {0: [], 1: [], 2: []}, {0: [], 1: [], 2: []}
+    for query in content["queries"]:
+        image, row, column = map(int, re.findall(r"\d+", query["name"]))
+        label = masks[image, row, column]
+        expected[image].append(None if label == 255 else names[label])
+        found[image].append(query["label"])
+    assert found == expected
+    assert set(found[1]) == {None}
+    assert None not in found[0]
 
 
 def test_explain_pictures_of_ones_own(finished, patch, tmp_path):
