@@ -167,10 +167,8 @@ def evaluate(
             classifier, bank_features, bank_labels, features, labels
         )
     if unknown is not None:
-        known = KnownFeatures(bank_features, bank_labels)
-        figures |= _unknown_figures(
-            unknown, classifier, known, features, labels, run.embed(others)
-        )
+        known, others = KnownFeatures(bank_features, bank_labels), run.embed(others)
+        figures |= _unknown_figures(unknown, classifier, known, features, labels, others)
     rows = np.asarray(classifier.unit_features(bank_features))
     if hasattr(classifier, "anchor"):
         figures["anchored_accuracy"] = _anchored_accuracy(
