@@ -19,16 +19,15 @@ def find(root):
         Dictionary from `"train"`, and `"test"` where there is one, to paths.
 
     Raises:
-        FolderError: If folders are called as splits are elsewhere, such as `Train` or
-            `val`, and are no classes: a class has pictures, and is not beside another
-            folder of that kind.
+        FolderError: If folders are called as splits are elsewhere, such as `Train` and
+            `val`: one for training and one that is held out, or all that there are.
     """
-    folders = {split: root / split for split in SPLITS}
-    if all(folder.is_dir() for folder in folders.values()):
-        return folders
+    if splits := find_pair(root):
+        return splits
     found = _called_as_splits(root)
     has_both = {path.name.casefold() in TRAINING for path in found} == {True, False}
-    if has_both or any(_has_folders_alone(path) for path in found):
+    number = sum(path.is_dir() for path in image_files.entries(root))
+    if has_both or (found and len(found) == number):
         names = " and ".join(f"{path.name}/" for path in found)
         raise FolderError(
             "Pictures for training and those that are held out must be in train/ and "
@@ -37,17 +36,23 @@ def find(root):
     return {"train": root}
 
 
-def left_out(root):
-    """Folders beside `train` and `test` that look as if they were splits, too.
+def find_pair(root):
+    """`train` and `test` as from `find` where there are both, otherwise none."""
+    splits = {split: root / split for split in SPLITS}
+    return splits if all(folder.is_dir() for folder in splits.values()) else {}
+
+
+def doubts(root):
+    """What looks like a split and is not used as one, a list of sentences.
 
     Args:
         root: `pathlib.Path` of a folder, as for `find`.
-
-    Returns:
-        List of paths.
     """
-    used = find(root).values()
-    return [] if root in used else others(root, used)
+    if splits := find_pair(root):
+        found = others(root, splits.values())
+        return [f"{path} is left out; only train/ and test/ are used." for path in found]
+    found = filter(_has_folders_alone, _called_as_splits(root))
+    return [f"{path} is taken for a class; splits are train/ and test/." for path in found]
 
 
 def others(root, used):

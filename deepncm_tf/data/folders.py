@@ -111,16 +111,17 @@ def load_unlabeled(root, image_size, on_bad_image="fail", middle=1.0):
     Raises:
         FolderError: If there is no picture, one cannot be read, or links lead back.
     """
-    folder = folder_splits.find(_as_folder(root)).get("test", pathlib.Path(root))
+    root = _as_folder(root)
+    folder = folder_splits.find_pair(root).get("test", root)
     paths = image_files.find_in(folder)
-    if not paths:
-        raise FolderError(
-            f"The folder must have a picture ({', '.join(image_files.SUFFIXES)}). "
-            f"Received: {folder}, which has none"
-        )
     listing = Listing(paths, np.zeros(len(paths), "int32"))
-    reasons = _unreadable(root, paths, image_size)
-    listing = without(listing, reasons, on_bad_image, [folder.name])
+    reasons = _unreadable(folder, paths, image_size)
+    listing = without(listing, reasons, on_bad_image)
+    if not len(listing):
+        raise FolderError(
+            f"The folder must have a picture ({', '.join(image_files.SUFFIXES)}) that can "
+            f"be read. Received: {folder}, which has none"
+        )
     return image_sources.ImageFiles(listing.paths, image_size, middle)
 
 
@@ -138,11 +139,8 @@ def read_listings(root, image_size, on_bad_image="fail", way_out=REMOVE):
     """
     check_choice("on_bad_image", on_bad_image, ("fail", "skip"))
     names, listings = class_names(root), scan(root)
-    for folder in folder_splits.left_out(pathlib.Path(root)):
-        print(
-            f"Warning: {folder} is left out; only train/ and test/ are used.",
-            file=sys.stderr,
-        )
+    for doubt in folder_splits.doubts(pathlib.Path(root)):
+        print(f"Warning: {doubt}", file=sys.stderr)
     paths = [path for listing in listings.values() for path in listing.paths]
     reasons = _unreadable(root, paths, image_size)
     return {
@@ -237,14 +235,14 @@ def split(listing, fraction, seed=0):
     return listing.take(np.flatnonzero(~taken)), listing.take(np.flatnonzero(taken))
 
 
-def without(listing, reasons, on_bad_image, names, way_out=REMOVE):
+def without(listing, reasons, on_bad_image, names=None, way_out=REMOVE):
     """A listing without the pictures that cannot be read, which a warning names.
 
     Args:
         listing: `Listing`.
         reasons: Dictionary from the paths of such pictures to what is amiss.
         on_bad_image: `"skip"`, or `"fail"` to refuse them.
-        names: List of the classes' names.
+        names: List of the classes' names, each of which must keep a picture; or None.
         way_out: As for `load`.
 
     Raises:
@@ -263,7 +261,7 @@ def without(listing, reasons, on_bad_image, names, way_out=REMOVE):
     rows = [row for row, path in enumerate(listing.paths) if path not in reasons]
     left = listing.take(rows)
     empty = np.setdiff1d(listing.labels, left.labels)
-    if len(empty):
+    if names is not None and len(empty):
         raise FolderError(
             f"Each class must have a picture that can be read. Received: "
             f"{names[empty[0]]!r}, which has none"

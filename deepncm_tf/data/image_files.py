@@ -58,31 +58,37 @@ def find_in(folder, within=None):
 
     Args:
         folder: `pathlib.Path` of the folder.
-        within: Path of a folder that links must not lead back to either, or None.
+        within: Path of a folder of classes, of which a picture must be in one alone: links
+            that lead back to it, or to a folder twice, are refused. None to pass over them.
 
     Returns:
-        List of paths in their order: links that lead nowhere, too, so that to read them
-        fails; none with a name that begins with a dot.
+        List of paths in their order: links that lead nowhere and folders that cannot be
+        opened, too, so that to read them fails; none with a name that begins with a dot.
 
     Raises:
-        FolderError: If links lead to a folder twice.
+        FolderError: If links are refused.
     """
     seen = set() if within is None else {_identity(within)}
     pending, found = [folder], []
     while pending:
-        folder = pending.pop()
+        folder = pending.pop(0)
         identity = _identity(folder)
         if identity in seen:
+            if within is None:
+                continue
             raise FolderError(
-                "Folders of pictures must not lead back to one another by links. "
+                "The folders of a class must not lead back to one another by links. "
                 f"Received: {folder}, which is met twice"
             )
         seen.add(identity)
-        for path in entries(folder):
-            if path.is_dir():
-                pending.append(path)
-            elif _is_called_image(path):
-                found.append(path)
+        try:
+            inside = entries(folder)
+        except OSError:
+            inside, found = [], [*found, folder]
+        folders = {path for path in inside if path.is_dir()}
+        # Links last: what is reached by its own path as well has that one.
+        pending += sorted(folders, key=lambda path: (path.is_symlink(), path))
+        found += [path for path in inside if path not in folders and _is_called_image(path)]
     return sorted(found)
 
 

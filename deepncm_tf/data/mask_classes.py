@@ -31,11 +31,11 @@ def read_names(path):
         raise FolderError(
             f"{NAMES} must be in UTF-8 ({error}). Received: {path}"
         ) from error
-    names = [line.strip() for line in text.rstrip().splitlines()]
+    names = [" ".join(line.split()) for line in text.rstrip().splitlines()]
     for number, name in enumerate(names, 1):
         if not name or not name.isprintable():
             raise FolderError(
-                f"{NAMES} must have a name that can be printed in each line, in UTF-8. "
+                f"{NAMES} must have a name that can be printed in each line. "
                 f"Received: {name!r} in line {number} of {path}"
             )
     return names

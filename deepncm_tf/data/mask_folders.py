@@ -66,9 +66,12 @@ def _pairs(folder):
     found = {}
     for kind, suffixes in (("images", image_files.SUFFIXES), ("masks", (".png",))):
         if not (folder / kind).is_dir():
+            others = [f"{path.name}/" for path in folder_splits.others(folder, [])]
+            has_others = f", with {' and '.join(others)}" if others else ""
             raise FolderError(
-                f"A folder for segmentation must have images/ and masks/. Received: "
-                f"{folder}, without {kind}/"
+                "A folder for segmentation must have images/ and masks/, or train/ and "
+                "test/, spelt so, that have. Received: "
+                f"{folder}, without {kind}/{has_others}"
             )
         paths = [p for p in sorted((folder / kind).iterdir()) if p.name[0] != "."]
         found[kind] = {p.stem: p for p in paths if p.suffix.lower() in suffixes}

@@ -23,6 +23,8 @@ from deepncm_tf.utils.errors import DatasetNotFoundError, one_line
 
 IN_MEMORY = 2**30  # bytes of a split's images and masks that are held decoded
 TEST_FRACTION = 0.2  # of a folder without test/
+AT_ONCE = 64  # masks that are read to see what values they have
+NONE = np.zeros(256, "uint8")
 
 
 class Computed(ImageSource):
@@ -82,10 +84,9 @@ def load(name, image_shape, data_dir=None):
     else:
         splits = _load_tfds(name, image_shape, data_dir)
     splits = {split: _in_memory(*pair) for split, pair in splits.items()}
-    found = {split: _values(name, masks, data_dir) for split, (_, masks) in splits.items()}
-    if all(values is not None for values in found.values()):
-        place = f"--dataset={name} at --image_shape={'x'.join(map(str, image_shape))}"
-        mask_classes.check_pixels(found, class_names(name, data_dir), place)
+    found = {split: _values(masks) for split, (_, masks) in splits.items()}
+    place = f"--dataset={name} at --image_shape={'x'.join(map(str, image_shape))}"
+    mask_classes.check_pixels(found, class_names(name, data_dir), place)
     return splits
 
 
@@ -105,23 +106,25 @@ def _in_memory(images, masks):
     return images[:], masks[:]
 
 
-def _values(name, masks, data_dir):
-    """Which values a split's masks have, `(256,)`; None for files of a known set."""
+def _values(masks):
+    """Which values a split's masks have, `(256,)`.
+
+    Of masks that are not in memory no more are read than show that there are two classes:
+    they then count as having all.
+    """
     if isinstance(masks, np.ndarray):
         return _any(map(mask_classes.find_values, masks))
-    if name.startswith(FOLDER):
-        values = _folder_values(name.removeprefix(FOLDER))
-    elif segmentation_sets.find(name).class_names is None:
-        values = _tfds_values(name, data_dir)
-    else:
-        return None
-    # Of files that came since they were read, nothing is known.
-    return _any(values[item] for item in masks.items if item in values)
+    values = NONE
+    for start in range(0, len(masks), AT_ONCE):
+        values = _any(map(mask_classes.find_values, masks[start : start + AT_ONCE]), values)
+        if np.count_nonzero(values[: mask_files.VOID]) > 1:
+            return np.ones_like(values)
+    return values
 
 
-def _any(values):
+def _any(values, first=NONE):
     """Which values one of several masks has, or more of them."""
-    return np.any([np.zeros(256, "uint8"), *values], axis=0)
+    return np.any([first, *values], axis=0).astype("uint8")
 
 
 def _load_folder(root, image_shape):
@@ -168,15 +171,14 @@ def _folder_names(root):
         names = mask_classes.read_names(path)
         mask_classes.check_names(names, root)
     else:
-        values = _any(_folder_values(root).values())
+        values = _folder_values(root)
         names = mask_classes.numbers(values)
         mask_classes.check_names(names, root, values)
     return tuple(names)
 
 
-@functools.cache
 def _folder_values(root):
-    """Which values each mask has in its own size, a dictionary from pairs of files."""
+    """Which values the masks of all splits have in their own size."""
     pairs = [pair for pairs in mask_folders.folder_pairs(root).values() for pair in pairs]
 
     def read(pair):
@@ -187,7 +189,7 @@ def _folder_values(root):
 
 def _read_values(read, items):
     source = Computed(lambda item: mask_classes.find_values(read(item)), items, (256,))
-    return dict(zip(items, source[:], strict=True))
+    return _any(source[:])
 
 
 def _load_tfds(name, image_shape, data_dir):
@@ -225,13 +227,12 @@ def _place(record):
 
 @functools.cache
 def _tfds_names(name, data_dir):
-    values = _any(_tfds_values(name, data_dir).values())
+    values = _tfds_values(name, data_dir)
     names = mask_classes.numbers(values)
     mask_classes.check_names(names, f"--dataset={name}", values)
     return tuple(names)
 
 
-@functools.cache
 def _tfds_values(name, data_dir):
     """As `_folder_values`, from records."""
     known, info, splits = _tfds(name, data_dir)

@@ -41,7 +41,9 @@ class AdaptableModel(ClassifierModel):
                 number of updates, by which schedules go; False adds them to those before.
                 Sub-centroids then keep the weight of their samples so far and their memory,
                 and a bank its rows.
-            batch_size, verbose, steps: As in `keras.Model.evaluate`.
+            batch_size, verbose, steps: As in `keras.Model.evaluate`. The last batch of
+                arrays is filled to 8 samples, unless the others have fewer, since
+                backbones round otherwise in a batch of one.
 
         Raises:
             ValueError: If the classifier has no state that follows from features, there is
@@ -130,7 +132,7 @@ class AdaptableModel(ClassifierModel):
         """A model that has never seen some of its samples, to the bit.
 
         The bit is that of the statistics: the backbone must give the same features again,
-        for which batches should have the same size. Those of arrays are filled to it.
+        for which `batch_size` should be that of `adapt`.
 
         Args:
             x, y, sample_weight: Samples, as they were for `adapt`.

@@ -17,6 +17,7 @@ from deepncm_tf.numerics import statistics
 from deepncm_tf.numerics.samples import Samples, refuse_none
 
 KERAS_BATCH_SIZE = 32  # of the batches that `evaluate` makes of arrays
+FEW = 8  # samples: kernels have been seen to round otherwise in batches of one
 # No input of a backbone has such a name, in which Keras allows no "/".
 ARRAYS = ("adapt/inputs", "adapt/labels", "adapt/weights")
 
@@ -29,8 +30,8 @@ class Pass(BackendStep):
 
     Args:
         model: `DeepNCM`.
-        batch_size: Int, to which smaller batches are filled, so that a sample has the same
-            features in each; or None.
+        batch_size: Int, of which batches are but for the last, which is filled where it
+            has few samples, so that a sample has the same features in each; or None.
     """
 
     def __init__(self, model, batch_size=None):
@@ -41,7 +42,7 @@ class Pass(BackendStep):
         )
         if batch_size is not None:
             share = -(-batch_size // replicas.num_replicas())
-            self._extract = padding.in_whole_batches(self._extract, share)
+            self._extract = padding.of_several(self._extract, min(share, FEW))
         self._samples_of = functools.partial(
             Samples,
             num_classes=model.num_classes,

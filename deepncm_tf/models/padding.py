@@ -49,35 +49,38 @@ def _padded(x, count):
     return ops.concatenate([x, padding])
 
 
-def in_whole_batches(extract, size):
-    """Lets a function of samples see batches of one size alone.
+def of_several(extract, least):
+    """Lets a function of samples see batches of several alone.
 
-    Kernels sum in another order in a smaller batch, above all in one of a single sample,
-    which changes the last digits of a sample's features.
+    Kernels sum in another order in a batch of a single sample, which changes the last
+    digits of its features.
 
     Args:
         extract: Function from a structure of tensors `(batch, ...)` to a tensor of as many
             rows, each of its own sample.
-        size: Int, of samples in a batch; smaller ones are filled with zeros, whose rows are
-            dropped.
+        least: Int, of samples in a batch; smaller ones are filled with zeros, whose rows
+            are dropped.
 
     Returns:
         Function like `extract`.
     """
 
-    def of_whole_batch(x):
-        count = ops.shape(keras.tree.flatten(x)[0])[0]
-        whole = keras.tree.map_structure(lambda part: _filled(part, size), x)
-        return extract(whole)[:count]
+    def of_filled(x):
+        parts = keras.tree.flatten(x)
+        if any(hasattr(part, "row_splits") for part in parts):  # ragged: nothing to fill
+            return extract(x)
+        count = ops.shape(parts[0])[0]
+        filled = keras.tree.map_structure(lambda part: _filled(part, least), x)
+        return extract(filled)[:count]
 
-    return of_whole_batch
+    return of_filled
 
 
-def _filled(x, size):
+def _filled(x, least):
     count, *shape = ops.shape(x)
-    if isinstance(count, int) and count >= size:
+    if isinstance(count, int) and count >= least:
         return x
-    padding = ops.zeros((size, *shape), dtype=x.dtype)[count:]
+    padding = ops.zeros((least, *shape), dtype=x.dtype)[count:]
     return ops.concatenate([x, padding])
 
 

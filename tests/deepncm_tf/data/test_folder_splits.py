@@ -22,8 +22,8 @@ def write_splits(root, *names):
         (["Train", "Test"], "Test/ and Train/"),
         (["training", "testing"], "testing/ and training/"),
         (["TRAIN", "test", "Valid"], "TRAIN/ and Valid/ and test/"),
-        (["train", "images"], "train/"),
-        (["Testing", "images"], "Testing/"),
+        (["train"], "train/"),
+        (["val", "valid"], "val/ and valid/"),
     ],
 )
 def test_splits_of_other_names_are_refused(tmp_path, names, received):
@@ -51,6 +51,17 @@ def test_a_class_may_be_called_as_a_split(tmp_path, name):
     (listing,) = folders.scan(tmp_path).values()
     assert len(listing) == 5
     assert folders.class_names(tmp_path) == sorted(["a", name])
+
+
+@pytest.mark.parametrize("name", ["valid", "Train"])
+def test_a_class_that_looks_like_a_split_is_named(tmp_path, capsys, name):
+    write_splits(tmp_path, name, "other")
+    (listing,) = folders.read_listings(tmp_path, 8).values()
+    assert len(listing) == 6
+    warning = (
+        f"Warning: {tmp_path / name} is taken for a class; splits are train/ and test/.\n"
+    )
+    assert capsys.readouterr().err == warning
 
 
 @pytest.mark.parametrize("name", ["val", "Validation"])

@@ -231,9 +231,28 @@ def test_files_in_folders_within_and_links_that_lead_nowhere(tmp_path):
         image_files.find([found[1]], "PICTURES")  # named by itself
     deep, other = tmp_path / "2024" / "deep.jpg", tmp_path / "deep.jpg"
     assert image_files.names_of([deep, found[2], other]) == [str(deep), "z.png", str(other)]
+
+
+def test_each_folder_is_looked_at_once_and_what_cannot_be_opened_is_named(
+    tmp_path, monkeypatch
+):
+    for name in ("2024", "closed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
     (tmp_path / "2024" / "up").symlink_to(tmp_path)
-    with pytest.raises(ValueError, match=r"Received: .*up, which is met twice"):
-        image_files.find([tmp_path])
+    (tmp_path / "0-latest").symlink_to("2024")
+    entries = image_files.entries
+
+    def some_entries(folder):
+        if folder.name == "closed":
+            raise PermissionError
+        return entries(folder)
+
+    monkeypatch.setattr(image_files, "entries", some_entries)
+    found = image_files.find([tmp_path])
+    assert found == [tmp_path / "2024" / "a.png", tmp_path / "closed"]
+    with pytest.raises(ValueError, match=r"Received: .*closed"):
+        image_files.read(found[1], SIZE)
 
 
 def test_it_does_without_tensorflow():

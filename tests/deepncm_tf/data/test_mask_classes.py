@@ -40,6 +40,14 @@ def test_names_of_classes_in_a_file(tmp_path, data):
     assert segmentation.class_names(f"folder:{tmp_path}") == ["Straße", "wood"]
 
 
+def test_names_with_tabs(tmp_path):
+    (tmp_path / "classes.txt").write_text("road\t128  64 128\nsky\t70 130 180\n")
+    assert segmentation.class_names(f"folder:{tmp_path}") == [
+        "road 128 64 128",
+        "sky 70 130 180",
+    ]
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("data", "message"),
@@ -91,7 +99,6 @@ def test_masks_of_one_class_that_are_not(tmp_path):
         segmentation.load(f"folder:{tmp_path}", mask_folders.SHAPE)
 
 
-@pytest.mark.usefixtures("in_memory")
 def test_classes_without_a_pixel_to_learn_from(tmp_path, capsys):
     write(tmp_path, [0, 2, 255], "train")
     write(tmp_path, [0, 1, 2], "test")
@@ -102,7 +109,6 @@ def test_classes_without_a_pixel_to_learn_from(tmp_path, capsys):
         f"--dataset={name} at --image_shape=12x16; 255 means void.\n"
     )
     write(tmp_path, [0, 1, 2], "train")
-    segmentation._folder_values.cache_clear()
     segmentation.load(name, mask_folders.SHAPE)
     assert capsys.readouterr().err == ""
 
@@ -138,4 +144,4 @@ def test_masks_are_read_no_more_than_they_must(tmp_path, monkeypatch, in_memory)
     (tmp_path / "classes.txt").unlink()
     segmentation._folder_names.cache_clear()
     segmentation.load(f"folder:{tmp_path}", mask_folders.SHAPE)
-    assert len(paths) == (15 if in_memory else 5)  # names, and masks in memory
+    assert len(paths) == 15  # names, and masks as they are loaded

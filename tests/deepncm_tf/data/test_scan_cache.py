@@ -47,6 +47,17 @@ def load(root, **kwargs):
     }
 
 
+def test_pictures_of_a_split_alone_leave_what_is_known_of_all(pictures, read):
+    for split in ("train", "test"):
+        (pictures.parent / split).symlink_to(pictures)
+    (pictures / "a" / "x.png").write_bytes(b"no picture")
+    load(pictures.parent, on_bad_image="skip")
+    folders.load_unlabeled(pictures.parent, 8, "skip")
+    read.clear()
+    load(pictures.parent, on_bad_image="skip")
+    assert read == ["a/x.png", "a/x.png"]
+
+
 def test_only_what_is_new_is_read(pictures, read):
     first = load(pictures)
     assert len(read) == 7

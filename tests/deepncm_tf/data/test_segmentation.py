@@ -123,6 +123,9 @@ def bad_folder(root, kind):
         for path in (root / "masks").iterdir():
             path.unlink()
         (root / "masks").rmdir()
+    elif kind == "other splits":
+        (root / "images").rename(root / "Train")
+        (root / "masks").rename(root / "Test")
     elif kind == "one class":
         for path in (root / "masks").iterdir():
             Image.fromarray(np.zeros(SHAPE, "uint8")).save(path)
@@ -143,7 +146,8 @@ def bad_folder(root, kind):
         ("label", r"Labels must be 0 to 1, or 255 for void. Received: 2 in .*png"),
         ("void", r"must have a pixel that is not void.*void all over"),
         ("damaged", r"Masks must be whole PNG files .*Received: .*01.png"),
-        ("no masks", r"must have images/ and masks/. Received: .*without masks/"),
+        ("no masks", r"must have images/ and masks/.* Received: .*without masks/$"),
+        ("other splits", r"Received: .*, without images/, with Test/ and Train/$"),
         ("one class", r"must have 2 to 253 classes.*Received: 1 in"),
     ],
 )

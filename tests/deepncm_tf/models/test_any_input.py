@@ -40,6 +40,18 @@ def compiled(model):
     return model
 
 
+def test_adapt_takes_ragged_tokens():
+    words = tf.ragged.constant([[1], [2, 3, 4], [5, 6]] * (N // 3))
+    layers = [
+        keras.Input((None,), dtype="int32", ragged=True),
+        keras.layers.Embedding(9, 4),
+    ]
+    backbone = keras.Sequential([*layers, keras.layers.GlobalAveragePooling1D()])
+    model = DeepNCM(backbone, OnlineMean(C))
+    model.adapt(words, LABELS, verbose=0)
+    assert model.classifier.counts.numpy().sum() == N
+
+
 @pytest.fixture(scope="module")
 def named():
     """A model of two named inputs, trained, and its inputs."""

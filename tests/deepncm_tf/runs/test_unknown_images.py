@@ -79,6 +79,8 @@ def test_all_pictures_of_a_folder_without_classes(tmp_path, pictures):
     run = config("run", dataset="folder:pictures")
     unknown_images.check("folder:flat", run)
     assert len(unknown_images.load("folder:flat", run, None)) == 5
+    picture_folders.write_class(tmp_path / "odd" / "val" / "n1", 0, 3)
+    assert len(unknown_images.load("folder:odd", run, None)) == 3
     picture_folders.write(tmp_path / "split" / "train", {"a": 2, "b": 3})
     picture_folders.write(tmp_path / "split" / "test", {"a": 2, "z": 4})
     assert len(unknown_images.load("folder:split", run, None)) == 6
@@ -93,6 +95,9 @@ def test_a_folder_without_pictures_or_with_one_that_cannot_be_read(tmp_path, pic
     (tmp_path / "flat" / "x.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"1 of 1 pictures .* Mend them or remove them$"):
         unknown_images.load("folder:flat", run, None)
+    skips = {**run, "on_bad_image": "skip"}
+    with pytest.raises(ValueError, match=r"must have a picture .* Received: .*flat, which"):
+        unknown_images.load("folder:flat", skips, None)
 
 
 @pytest.mark.bad_input
