@@ -109,8 +109,10 @@ def load_unlabeled(root, image_size, on_bad_image="fail", middle=1.0):
         `image_sources.ImageFiles`.
 
     Raises:
-        FolderError: If there is no picture, one cannot be read, or links lead back.
+        ValueError: If `on_bad_image` is neither.
+        FolderError: If there is no picture, or one cannot be read.
     """
+    check_choice("on_bad_image", on_bad_image, ("fail", "skip"))
     root = _as_folder(root)
     folder = folder_splits.find_pair(root).get("test", root)
     paths = image_files.find_in(folder)

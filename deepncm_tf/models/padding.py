@@ -35,18 +35,13 @@ def features_of(backbone, x, training):
     known = count is None or isinstance(count, int)
     if count != 0 if known else replicas.num_replicas() == 1:
         return backbone(x, training=training)
-    padded = keras.tree.map_structure(lambda part: _padded(part, count), x)
+    padded = keras.tree.map_structure(lambda part: _filled(part, 1), x)
     _share.count = count
     try:
         features = backbone(padded, training=training)
     finally:
         _share.count = None
     return keras.tree.map_structure(lambda tensor: tensor[:count], features)
-
-
-def _padded(x, count):
-    padding = ops.zeros((1, *x.shape[1:]), dtype=x.dtype)[count:]
-    return ops.concatenate([x, padding])
 
 
 def of_several(extract, least):

@@ -23,7 +23,6 @@ def forget_names():
 def in_memory(request, monkeypatch):
     if not request.param:
         monkeypatch.setattr(segmentation, "IN_MEMORY", 0)
-    return request.param
 
 
 @pytest.mark.parametrize(
@@ -131,7 +130,8 @@ def test_splits_without_a_labelled_pixel(tmp_path, void):
         segmentation.load(f"folder:{tmp_path}", mask_folders.SHAPE)
 
 
-def test_masks_are_read_no_more_than_they_must(tmp_path, monkeypatch, in_memory):
+@pytest.mark.usefixtures("in_memory")
+def test_masks_are_read_no_more_than_they_must(tmp_path, monkeypatch):
     write(tmp_path, [0, 1, 2])
     read, paths = mask_files.read, []
     monkeypatch.setattr(
