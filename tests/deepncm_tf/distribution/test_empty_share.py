@@ -79,3 +79,14 @@ def test_replicas_without_a_sample(num_replicas, n, dtype, tolerance):
 def test_no_image_at_all():
     model = DeepNCM(cifar_resnet(8), OnlineMean(C))
     assert model(np.zeros((0, 32, 32, 3), "float32")).shape == (0, C)
+
+
+def test_images_of_any_size():
+    images, labels = random_images(BATCH + 1, C, SHAPE)
+    with strategies.get_strategy("mirrored", 2).scope():
+        inputs = [keras.Input((None, None, 3)), layers.Conv2D(4, 3)]
+        features = keras.Sequential([*inputs, layers.GlobalAveragePooling2D()])
+        model = DeepNCM(features, OnlineMean(C))
+    model.compile("sgd")
+    model.fit(images, labels, batch_size=BATCH, verbose=0)
+    assert model.classifier.counts.numpy().sum() == BATCH + 1
